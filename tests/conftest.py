@@ -1,0 +1,77 @@
+"""What every test may ask for: 64-bit floats, a count of compilations, proof that a function lowers."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+# Tests run one process per core, so more than one thread in each would only make them wait for one another.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import jax.export
+import jaxtyping
+import pytest
+
+hypothesis.settings.register_profile(
+    "seqjax",
+    max_examples=20,
+    deadline=None,  # the first example compiles, the others do not
+    derandomize="CI" in os.environ,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,  # none of the fixtures below remembers anything
+    ],
+)
+hypothesis.settings.load_profile("seqjax")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Makes float64 the default for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Leaves it to the library to refuse wrong arguments, which the check of its signatures would refuse first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def lowers() -> Callable[..., jax.export.Exported]:
+    """`lowers(function, *args, **kwargs)` fails unless the jitted function lowers for every accelerator."""
+
+    def lower(function: Callable, *args, **kwargs) -> jax.export.Exported:
+        return jax.export.export(jax.jit(function), platforms=["cuda", "rocm", "tpu"])(*args, **kwargs)
+
+    return lower
+
+
+@pytest.fixture(scope="session")
+def compilations() -> Callable[[], contextlib.AbstractContextManager[list[str]]]:
+    """`with compilations() as compiled:` lists the name of whatever XLA compiles within the block.
+
+    An operation outside `jit` compiles too, the first time that a shape is seen: make the inputs before the block.
+    """
+
+    @contextlib.contextmanager
+    def record() -> Iterator[list[str]]:
+        compiled: list[str] = []
+
+        def listen(event: str, duration: float, **metadata: str | int) -> None:
+            if event == "/jax/core/compile/backend_compile_duration":
+                compiled.append(str(metadata.get("fun_name")))
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield compiled
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return record
