@@ -1,0 +1,139 @@
+"""Negative log-likelihood of discrete sequences with padding, and the units in which it is reported.
+
+Padding contributes neither value nor gradient, whatever stands there, NaN and infinity included; means are taken over
+the valid positions, never over the padded length. Where a figure is to be exact over many batches, add up the sums and
+the counts (`nll_sum_and_count`), not the means. The mask of rows of given lengths is
+`jnp.arange(T) < lengths[..., None]`. In the shapes, `V` is the number of symbols and `*B` any axes, time among them.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+
+class NLLSum(NamedTuple):
+    """A negative log-likelihood in nats, summed over so many positions."""
+
+    total: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+def token_nll(
+    logits: Float[Array, "*B V"],
+    targets: Integer[Array, "*B"],
+    mask: Bool[Array, "*B"] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> Float[Array, "*B"]:
+    """Computes the negative log-likelihood of each target, zero in the padding.
+
+    With `label_smoothing` a, the cross-entropy to a target distribution in which all symbols share a of the
+    probability (Szegedy et al. 2016, section 7):
+
+        nll  = -log softmax(logits)[target]
+        loss = (1 - a) nll - a / V sum_v log softmax(logits)[v]
+             = nll + a (logits[target] - mean_v logits[v])
+
+    Args:
+      logits: unnormalised log-probabilities; the arithmetic is float32 at least.
+      targets: the symbols, below `V`; anything in the padding.
+      mask: true where a position counts; everywhere if None.
+      label_smoothing: `a`, in [0, 1).
+
+    Returns:
+      Nats of each position.
+
+    Raises:
+      ValueError: if the shapes do not fit or `label_smoothing` is outside [0, 1).
+      TypeError: if logits are not floats, targets not integers or the mask not booleans.
+
+    >>> token_nll(jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]])), jnp.array([0, 1])).round(4)
+    Array([0.6931, 0.1054], dtype=float32)
+    """
+    _check(logits, targets, mask, label_smoothing)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    if mask is not None:
+        logits = jnp.where(mask[..., None], logits, 0.0)  # before the loss, so that no NaN meets a gradient of zero
+        targets = jnp.where(mask, targets, 0)
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
+    if label_smoothing:
+        target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        losses += label_smoothing * (target_logits - logits.mean(axis=-1))
+    return losses if mask is None else jnp.where(mask, losses, 0.0)
+
+
+def nll_sum_and_count(
+    logits: Float[Array, "*B V"],
+    targets: Integer[Array, "*B"],
+    mask: Bool[Array, "*B"] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> NLLSum:
+    """Sums the negative log-likelihood over the valid positions of a batch, and counts them.
+
+    Args and raises: as `token_nll`.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]]))
+    >>> nll_sum_and_count(logits, jnp.array([0, 7]), jnp.array([True, False]))
+    NLLSum(total=Array(0.6931472, dtype=float32), count=Array(1, dtype=int32))
+    """
+    losses = token_nll(logits, targets, mask, label_smoothing=label_smoothing)
+    return NLLSum(losses.sum(), jnp.asarray(losses.size if mask is None else mask.sum(), jnp.int32))
+
+
+def mean_nll(
+    logits: Float[Array, "*B V"],
+    targets: Integer[Array, "*B"],
+    mask: Bool[Array, "*B"] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> Float[Array, ""]:
+    """Computes the mean negative log-likelihood in nats over the valid positions; 0 where there is none.
+
+    Args and raises: as `token_nll`.
+
+    >>> mean_nll(jnp.zeros((2, 3, 8)), jnp.zeros((2, 3), int), jnp.arange(3) < jnp.array([[3], [1]])).round(4)
+    Array(2.0794, dtype=float32)
+    """
+    total, count = nll_sum_and_count(logits, targets, mask, label_smoothing=label_smoothing)
+    return total / jnp.maximum(count, 1)
+
+
+def perplexity(nll: Float[Array, "*B"] | float) -> Float[Array, "*B"]:
+    """Converts a mean negative log-likelihood in nats to the perplexity, exp(nll).
+
+    >>> round(float(perplexity(math.log(8.0))), 3)
+    8.0
+    """
+    return jnp.exp(nll)
+
+
+def bits_per_character(nll: Float[Array, "*B"] | float) -> Float[Array, "*B"] | float:
+    """Converts a mean negative log-likelihood from nats to bits, nll / log 2.
+
+    >>> bits_per_character(math.log(8.0))
+    3.0
+    """
+    return nll / math.log(2.0)
+
+
+def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: float) -> None:
+    """Raises if the arguments of a loss do not fit each other."""
+    for name, array, kind in (
+        ("logits", logits, jnp.floating),
+        ("targets", targets, jnp.integer),
+        ("mask", mask, jnp.bool_),
+    ):
+        if array is not None and not jnp.issubdtype(array.dtype, kind):
+            raise TypeError(f"{name} must be of type {kind.__name__}, got {array.dtype}")
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"targets must have the shape {logits.shape[:-1]} of logits without its last axis, got {targets.shape}"
+        )
+    if mask is not None and mask.shape != targets.shape:
+        raise ValueError(f"mask must have the shape {targets.shape} of targets, got {mask.shape}")
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
