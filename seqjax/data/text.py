@@ -1,0 +1,89 @@
+"""Training, validation and test text: of any UTF-8 file, or of any TFDS data set with a text feature."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DOCUMENT_BREAK = "\n\n"
+"""What separates the examples of a data set in the running text."""
+
+
+class TextSplits(NamedTuple):
+    """The text to train on, the text to choose by, and the text to report."""
+
+    train: str
+    validation: str
+    test: str
+
+
+def split_text(train: str, validation: str | None = None, test: str | None = None) -> TextSplits:
+    """Cuts each part that is missing, 5% of the characters, from the end of the training text.
+
+    With both missing: the first 90%, the next 5% and the last 5%, which joined are the text again.
+
+    Raises:
+      ValueError: a part is empty.
+
+    >>> [len(part) for part in split_text("all work and no play " * 100)]
+    [1890, 105, 105]
+    """
+    given = {"validation": validation, "test": test}
+    missing = [name for name, part in given.items() if part is None]
+    cuts = [len(train) * (100 - 5 * k) // 100 for k in range(len(missing), -1, -1)]
+    given |= {name: train[cuts[k] : cuts[k + 1]] for k, name in enumerate(missing)}
+    splits = TextSplits(train[: cuts[0]], **given)
+    for name, part in splits._asdict().items():
+        if not part:
+            raise ValueError(f"{name}: empty: the text is too short ({len(train)} characters) to be cut into parts")
+    return splits
+
+
+def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
+    """Reads a UTF-8 file and cuts it into its first 90%, the next 5% and the last 5% of characters.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: the file is empty, too short to be cut, or not UTF-8; the message names file, line and byte.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return split_text(data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ValueError(f"{path}: line {line}, byte {column}: not UTF-8 (0x{data[error.start]:02x})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_text_dataset(builder: Any) -> TextSplits:
+    """Reads the text of a `tfds.core.DatasetBuilder`, preparing the data set first where that has not been done.
+
+    The examples of a split, in their order, are its documents, joined by an empty line. Prepared and read as
+    `array_record`, which needs no TensorFlow. Parts that the data set lacks are cut from the end of its training text.
+
+    Args:
+      builder: a builder with a feature `text`, or else with one text feature.
+
+    Raises:
+      ValueError: there is no such feature or no split `train`, or a prepared file is damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    name = builder.info.full_name
+    texts = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Text)]
+    if "text" not in texts and len(texts) != 1:
+        raise ValueError(f"{name}: expected a feature 'text' or one text feature, got {builder.info.features}")
+    feature = "text" if "text" in texts else texts[0]
+    builder.download_and_prepare(file_format="array_record")
+    if "train" not in builder.info.splits:
+        raise ValueError(f"{name}: expected a split 'train', got {sorted(builder.info.splits)}")
+
+    def read(split: str) -> str:
+        try:
+            return DOCUMENT_BREAK.join(example[feature].decode() for example in builder.as_data_source(split))
+        except RuntimeError as error:
+            where = builder.get_file_spec(split)
+            raise ValueError(f"{where}: damaged ({error}); delete {builder.data_path} to prepare it anew") from error
+
+    return split_text(**{split: read(split) for split in TextSplits._fields if split in builder.info.splits})
