@@ -1,0 +1,30 @@
+"""Recurrent sequence models in JAX, as pure functions."""
+
+from seqjax.cells import Cell, gru, jordan_rnn, learned_initial_state, lstm, simple_rnn
+from seqjax.initializers import chrono, forget_bias, zeros_bias
+from seqjax.recurrence import bidirectional, sequence_of, truncated_unroll, unroll
+from seqjax.regularization import layer_norm, recurrent_dropout, variational_dropout, weight_drop, zoneout
+from seqjax.stack import stack
+
+__all__ = [
+    "Cell",
+    "bidirectional",
+    "chrono",
+    "forget_bias",
+    "gru",
+    "jordan_rnn",
+    "layer_norm",
+    "learned_initial_state",
+    "lstm",
+    "recurrent_dropout",
+    "sequence_of",
+    "simple_rnn",
+    "stack",
+    "truncated_unroll",
+    "unroll",
+    "variational_dropout",
+    "weight_drop",
+    "zeros_bias",
+    "zoneout",
+]
+__version__ = "0.1.0"
