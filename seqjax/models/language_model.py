@@ -1,0 +1,68 @@
+"""One stream: a model of the next symbol given all symbols before it."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from seqjax.cells import State
+from seqjax.linen import Recurrent
+from seqjax.regularization import variational_dropout
+
+
+class LanguageModel(nn.Module):
+    """Predicts each symbol of a stream from those before it.
+
+    Mikolov et al. (2010); Graves (2013). A symbol enters as a one-hot row, so the input kernel of the first layer is
+    its embedding. The carry that comes out of one batch goes into the next one of the same streams.
+
+    Attributes:
+      vocab_size: number of symbols, `V`.
+      recurrent: the recurrent layers.
+      dropout_rate: rate of `seqjax.variational_dropout` on what they put out.
+
+    >>> import seqjax
+    >>> model = LanguageModel(vocab_size=5, recurrent=Recurrent(seqjax.gru(hidden_size=8)))
+    >>> tokens = jnp.array([[0, 1, 2, 3]])
+    >>> variables = model.init(jax.random.key(0), tokens)
+    >>> carry, logits = model.apply(variables, tokens)
+    >>> logits.shape, float(jax.nn.softmax(logits).sum())
+    ((1, 4, 5), 4.0)
+    """
+
+    vocab_size: int
+    recurrent: Recurrent
+    dropout_rate: float = 0.0
+
+    def setup(self) -> None:
+        """Makes the output layer."""
+        self.output = nn.Dense(self.vocab_size)
+
+    def __call__(
+        self,
+        tokens: Integer[Array, "*B T"],
+        carry: tuple[State, ...] | None = None,
+        *,
+        resets: Bool[Array, "*B T"] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[tuple[State, ...], Float[Array, "*B T {self.vocab_size}"]]:
+        """Returns the carry after the last step and the logits of each next symbol.
+
+        Args:
+          tokens: symbols of `B` streams over `T` steps.
+          carry: the recurrent states before the first step; those of a stream's beginning if None.
+          resets: where a stream begins anew.
+          deterministic: whether to run without what is random, which draws from the collection "dropout".
+        """
+        xs = jax.nn.one_hot(tokens, self.vocab_size, dtype=jnp.float32)
+        carry, ys = self.recurrent(xs, resets=resets, initial_states=carry, deterministic=deterministic)
+        if not deterministic:
+            ys = variational_dropout(self.make_rng("dropout"), ys, self.dropout_rate, time_axis=-2)
+        return carry, self.output(ys)
+
+    def step(
+        self, carry: tuple[State, ...], token: Int[Array, "*B"]
+    ) -> tuple[tuple[State, ...], Float[Array, "*B {self.vocab_size}"]]:
+        """Takes one symbol and returns the carry and the logits of the next: the way of the decoders."""
+        carry, y = self.recurrent.step(carry, jax.nn.one_hot(token, self.vocab_size, dtype=jnp.float32))
+        return carry, self.output(y)
