@@ -1,0 +1,225 @@
+"""Processors of logits that forbid tokens, or make repetition dear.
+
+Each factory returns a processor, `(context, history, logits) -> logits`. A constraint that differs between the
+examples of a batch is given as a function of the context, `context -> array`; otherwise as the array itself.
+Forbidden tokens get minus infinity and the others keep their log-probability, so that a search ranks what is allowed
+as the model does.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+
+from seqjax.decoding.contract import Context, History, Processor, as_argument, check_count
+
+Tokens = Sequence[int] | Int[Array, " N"] | Int[np.ndarray, " N"]
+Given = Tokens | Callable[[Context], Int[Array, " N"]]
+Count = int | Int[Array, ""]  # an array under jit
+
+
+def ban(tokens: Given) -> Processor:
+    """Forbids some tokens everywhere; negative ones in the list are padding.
+
+    >>> ban([0, 2])(None, None, jnp.zeros(3))
+    Array([-inf,   0., -inf], dtype=float32)
+    """
+    return Partial(_ban, _given(tokens))
+
+
+def force(tokens: Given) -> Processor:
+    """Forces the token of each of the first `N` positions, or none where it is negative; so, a prefix.
+
+    >>> force([2, -1])(None, History(jnp.zeros(4, jnp.int32), jnp.int32(0)), jnp.zeros(3))
+    Array([-inf, -inf,   0.], dtype=float32)
+    """
+    return Partial(_force, _given(tokens))
+
+
+def min_length(length: int, *, eos: int) -> Processor:
+    """Forbids `eos` until it would be token number `length`.
+
+    >>> min_length(2, eos=1)(None, History(jnp.zeros(4, jnp.int32), jnp.int32(0)), jnp.zeros(3))
+    Array([  0., -inf,   0.], dtype=float32)
+    """
+    return Partial(_min_length, length, eos)
+
+
+def keypad(digits: Given, keys: Tokens, *, eos: int | None) -> Processor:
+    """Allows at each position the tokens on one key, as when words are typed on the keypad of a telephone (T9).
+
+    Args:
+      digits: the key pressed at each position; negative after the last, where only `eos` is allowed.
+      keys: the key that each of `V` tokens is on; negative if on none.
+      eos: the token that ends a sequence; None if none does, and then anything goes after the last key.
+
+    >>> typed = keypad([2, 3], keys=[2, 2, 3, -1], eos=3)
+    >>> for t in range(3):
+    ...     print(typed(None, History(jnp.zeros(4, jnp.int32), jnp.int32(t)), jnp.zeros(4)))
+    [  0.   0. -inf -inf]
+    [-inf -inf   0. -inf]
+    [-inf -inf -inf   0.]
+    """
+    return Partial(_keypad, _given(digits), jnp.asarray(keys), -1 if eos is None else eos)
+
+
+def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start: int = 0) -> Processor:
+    """Allows what a finite automaton accepts.
+
+    Args: transitions: the state to which each of `V` tokens leads from each of `S` states; negative if it is
+      forbidden there. Where a sequence may end, `eos` leads to any state. start: the state before the first token.
+
+    Raises:
+      ValueError: if a transition leads to no state.
+
+    >>> alternating = finite_state(np.array([[1, -1], [-1, 0]]))
+    >>> alternating(None, History(jnp.array([0, 1, 0]), jnp.int32(3)), jnp.zeros(2))
+    Array([-inf,   0.], dtype=float32)
+    """
+    transitions = np.asarray(transitions)
+    if transitions.max() >= len(transitions) or not 0 <= start < len(transitions):
+        raise ValueError(f"transitions and start must be below the number of states, {len(transitions)}")
+    return Partial(_finite_state, jnp.asarray(transitions), start)
+
+
+def trie(
+    words: Iterable[Sequence[int]], vocabulary_size: int, *, eos: int, separator: int | None = None
+) -> Int[np.ndarray, "S V"]:
+    """Makes the transitions of a `finite_state` that allows the words of a lexicon.
+
+    Args:
+      words: the tokens of each word.
+      vocabulary_size: `V`.
+      eos: allowed after each whole word.
+      separator: the token between words; None if there is to be one word only.
+
+    Raises:
+      ValueError: if there are no words, one is empty, or one contains `eos`, the separator or no token at all.
+
+    >>> trie([[0, 1], [0]], 3, eos=2)
+    array([[ 1, -1, -1],
+           [-1,  2,  0],
+           [-1, -1,  0]], dtype=int32)
+    """
+    reserved = {eos, separator}
+    children: list[dict[int, int]] = [{}]
+    for word in words:
+        node = 0
+        for token in word:
+            if token in reserved or not 0 <= token < vocabulary_size:
+                raise ValueError(f"a word must have tokens below {vocabulary_size}, not eos or separator: {list(word)}")
+            if token not in children[node]:
+                children.append({})
+                children[node][token] = len(children) - 1
+            node = children[node][token]
+        if node == 0:
+            raise ValueError("a word must have at least one token but is empty")
+        children[node].update({end: 0 for end in reserved if end is not None})
+    if len(children) == 1:
+        raise ValueError("words must not be empty")
+    transitions = np.full((len(children), vocabulary_size), -1, np.int32)
+    for node, edges in enumerate(children):
+        transitions[node, list(edges.keys())] = list(edges.values())
+    return transitions
+
+
+def repetition_penalty(theta: float) -> Processor:
+    """Multiplies the log-probability of every token that has occurred, which is negative, by theta.
+
+    Keskar et al. (2019), section 4.1, where logits are divided; that depends on their sign, which log-probabilities
+    avoid.
+
+    Raises:
+      ValueError: if theta is below 1.
+
+    >>> repetition_penalty(1.5)(None, History(jnp.array([2, 0, 0]), jnp.int32(1)), jnp.array([-1.0, -2.0, -2.0]))
+    Array([-1., -2., -3.], dtype=float32)
+    """
+    if not theta >= 1:
+        raise ValueError(f"theta must be at least 1 but is {theta}")
+    return Partial(_repetition_penalty, theta)
+
+
+@functools.cache  # the same function for the same n, so that a search does not compile anew
+def no_repeat_ngram(n: int) -> Processor:
+    """Forbids tokens that would make `n` of them in a row occur a second time (Paulus, Xiong and Socher 2018).
+
+    Raises:
+      ValueError: if n is below 1.
+
+    >>> no_repeat_ngram(2)(None, History(jnp.array([0, 1, 0, 0]), jnp.int32(3)), jnp.zeros(3))
+    Array([  0., -inf,   0.], dtype=float32)
+    """
+    check_count("n", n)
+
+    def process(context: Context, history: History, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+        tokens, length = history
+        starts = jnp.arange(tokens.size - n + 1)  # none if so many tokens do not fit
+        seen = starts + n <= length
+        for i in range(n - 1):
+            seen &= tokens[starts + i] == tokens[length - n + 1 + i]
+        return _forbid(logits, jnp.where(seen, tokens[starts + n - 1], -1))
+
+    return process
+
+
+def _ban(tokens: Given, context: Context, history: History | None, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+    return _forbid(logits, _of(tokens, context))
+
+
+def _force(tokens: Given, context: Context, history: History, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+    token = _at(_of(tokens, context), history.length)
+    return _only(logits, (token < 0) | (jnp.arange(logits.size) == token))
+
+
+def _min_length(
+    length: Count, eos: Count, context: Context, history: History, logits: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    return _only(logits, (jnp.arange(logits.size) != eos) | (history.length + 1 >= length))
+
+
+def _keypad(
+    digits: Given, keys: Int[Array, " V"], eos: Count, context: Context, history: History, logits: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    digit = _at(_of(digits, context), history.length)
+    after = (eos < 0) | (jnp.arange(logits.size) == eos)
+    return _only(logits, jnp.where(digit < 0, after, keys == digit))
+
+
+def _finite_state(
+    transitions: Int[Array, "S V"], start: Count, context: Context, history: History, logits: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    state = lax.fori_loop(0, history.length, lambda t, state: transitions[state, history.tokens[t]], start)
+    return _only(logits, transitions[state] >= 0)
+
+
+def _repetition_penalty(
+    theta: float | Float[Array, ""], context: Context, history: History, logits: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    emitted = jnp.where(jnp.arange(history.tokens.size) < history.length, history.tokens, logits.size)
+    return logits.at[emitted].set(theta * logits[emitted], mode="drop")
+
+
+def _given(tokens: Given) -> Array | Partial:
+    return as_argument(tokens) if callable(tokens) else jnp.asarray(tokens, jnp.int32)
+
+
+def _of(tokens: Array | Partial, context: Context) -> Int[Array, " N"]:
+    return tokens(context) if callable(tokens) else tokens
+
+
+def _at(tokens: Int[Array, " N"], position: Int[Array, ""]) -> Int[Array, ""]:
+    """The token at a position, -1 after the last."""
+    return tokens.at[position].get(mode="fill", fill_value=-1)
+
+
+def _only(logits: Float[Array, " V"], allowed: Array) -> Float[Array, " V"]:
+    return jnp.where(allowed, logits, -jnp.inf)
+
+
+def _forbid(logits: Float[Array, " V"], tokens: Int[Array, " N"]) -> Float[Array, " V"]:
+    return logits.at[jnp.where(tokens < 0, logits.size, tokens)].set(-jnp.inf, mode="drop")

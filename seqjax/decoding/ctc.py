@@ -1,0 +1,306 @@
+"""Connectionist temporal classification: labels without an alignment, from a distribution over symbols for each frame.
+
+Graves et al. (2006). A path takes one of `V` symbols at each of `T` frames, one of which is the blank; the labels of
+a path are what is left when symbols that repeat are taken once and blanks are dropped. The probability of labels is
+the sum over the paths that have them,
+
+    p(y | x) = sum_{path: labels(path) = y} prod_t p_t(path_t)
+
+Logits are normalised here; log-probabilities are logits too. What stands in frames beyond a row's length has no effect.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Int32
+
+from seqjax.decoding.contract import (
+    Context,
+    Decoded,
+    Params,
+    State,
+    Step,
+    as_argument,
+    check_count,
+    check_search,
+    first_tokens,
+    repeat_state,
+)
+
+
+class CTCLoss(NamedTuple):
+    """The loss of each row, and whether its labels fit into its frames at all."""
+
+    loss: Float[Array, " B"]
+    alignable: Bool[Array, " B"]
+
+
+@partial(jax.jit, static_argnames="blank")
+def ctc_loss(
+    logits: Float[Array, "B T V"],
+    lengths: Int[Array, " B"],
+    labels: Int[Array, "B N"],
+    label_lengths: Int[Array, " B"],
+    *,
+    blank: int = 0,
+) -> CTCLoss:
+    """Computes -log p(labels | x) of each row: never negative, infinite where there is no alignment.
+
+    `N` labels need at least N frames, and one more wherever two equal ones follow one another. Where they do not fit,
+    or the blank is among them, the loss is infinite and its gradient zero: average over the rows that are alignable.
+
+    Raises:
+      ValueError: if shapes do not fit or `blank` is not a symbol.
+
+    >>> logits = jnp.log(jnp.array([[[0.5, 0.5], [0.5, 0.5]]] * 2))
+    >>> losses = ctc_loss(logits, jnp.array([2, 2]), jnp.array([[1, 0], [1, 1]]), jnp.array([1, 2]))
+    >>> jnp.exp(-losses.loss), losses.alignable  # paths 1 1, 0 1 and 1 0; none
+    (Array([0.75, 0.  ], dtype=float32), Array([ True, False], dtype=bool))
+    """
+    import optax  # not needed to decode
+
+    _check_frames(logits, lengths, blank)
+    (batch, frames, _), count = logits.shape, labels.shape[1]
+    if labels.shape[0] != batch or label_lengths.shape != (batch,):
+        shapes = f"{labels.shape} and {label_lengths.shape}"
+        raise ValueError(f"labels and label_lengths must have {batch} rows, as logits do, but have shapes {shapes}")
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    padded_frame = jnp.arange(frames) >= lengths[:, None]
+    padded_label = jnp.arange(count) >= label_lengths[:, None]
+    repeats = jnp.sum((labels[:, 1:] == labels[:, :-1]) & ~padded_label[:, 1:], axis=1)
+    alignable = (lengths >= label_lengths + repeats) & ~jnp.any((labels == blank) & ~padded_label, axis=1)
+    loss = optax.losses.ctc_loss(
+        jnp.where(padded_frame[..., None], 0.0, logits),
+        padded_frame.astype(logits.dtype),
+        jnp.where(padded_label, blank, labels),
+        padded_label.astype(logits.dtype),
+        blank_id=blank,
+    )
+    return CTCLoss(jnp.where(alignable, jnp.maximum(loss, 0.0), jnp.inf), alignable)
+
+
+@partial(jax.jit, static_argnames=("blank", "pad"))
+def ctc_greedy_search(
+    logits: Float[Array, "B T V"], lengths: Int[Array, " B"], *, blank: int = 0, pad: int = 0
+) -> Decoded:
+    """Gives the labels of the most probable path; other labels may be more probable, over all of their paths.
+
+    Returns:
+      One sequence of each row, of greatest length `T`; its score is the log-probability of that path.
+
+    Raises:
+      ValueError: if shapes do not fit or `blank` is not a symbol.
+
+    >>> logits = jnp.log(jnp.array([[[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.8, 0.0]]]))
+    >>> ctc_greedy_search(logits, jnp.array([4])).tokens  # the path is 1 1 0 1
+    Array([[[1, 1, 0, 0]]], dtype=int32)
+    """
+    _check_frames(logits, lengths, blank)
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    inside = jnp.arange(logits.shape[1]) < lengths[:, None]
+    path = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
+    first = jnp.concatenate([jnp.ones_like(inside[:, :1]), path[:, 1:] != path[:, :-1]], axis=1)
+    kept = inside & first & (path != blank)
+    place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, logits.shape[1])
+    tokens = jax.vmap(lambda place, path: jnp.full_like(path, pad).at[place].set(path, mode="drop"))(place, path)
+    score = jnp.sum(jnp.max(log_probs, axis=-1), axis=1, where=inside, keepdims=True)
+    return Decoded(tokens[:, None], jnp.sum(kept, axis=1, keepdims=True, dtype=jnp.int32), score, score)
+
+
+class LanguageModel(NamedTuple):
+    """What `ctc_beam_search` adds to the score of labels y: weight * log p(y) + bonus * |y|.
+
+    The model predicts the symbols of the frames, `V` of them; what it says of the blank is ignored.
+    """
+
+    step: Step
+    params: Params
+    context: Context  # leaves lead with the batch axis
+    state: State  # likewise
+    bos: int | Int[Array, "..."]
+    weight: float | Float[Array, ""] = 1.0
+    bonus: float | Float[Array, ""] = 0.0
+
+
+def ctc_beam_search(
+    logits: Float[Array, "B T V"],
+    lengths: Int[Array, " B"],
+    *,
+    beam_size: int,
+    n_best: int = 1,
+    blank: int = 0,
+    language_model: LanguageModel | None = None,
+    pad: int = 0,
+) -> Decoded:
+    """Searches for the most probable labels, adding up the paths that lead to the same prefix.
+
+    Graves and Jaitly (2014), algorithm 1; Hannun et al. (2014) with a language model. For each prefix two probabilities
+    are kept, of the paths that end with its last label and with a blank: an equal label that follows extends the prefix
+    after a blank, and repeats its last label otherwise. An extension that is in the beam already gets its paths.
+
+    Args:
+      logits: of `V` symbols at each of `T` frames.
+      lengths: how many frames of each row count.
+      beam_size: the number of prefixes kept; with all of them, probabilities are exact, otherwise too low.
+      n_best: how many sequences to return, at most `beam_size`.
+      blank: the symbol that is no label.
+      language_model: changes the ranking throughout; see `LanguageModel`.
+      pad: what stands after the end.
+
+    Returns:
+      The best labels of each row, of greatest length `T`. `log_probs` is log p(y | x); `scores` adds to it what the
+      language model does.
+
+    Raises:
+      TypeError: if the step of the language model returns something of the wrong type.
+      ValueError: if shapes or settings do not fit.
+
+    >>> logits = jnp.log(jnp.array([[[0.6, 0.4], [0.6, 0.4]]]))
+    >>> found = ctc_beam_search(logits, jnp.array([2]), beam_size=2, n_best=2)
+    >>> for n in range(2):  # the most probable path is 0 0, but 1 1, 0 1 and 1 0 have the same label
+    ...     print(found.tokens[0, n, : found.lengths[0, n]], f"{jnp.exp(found.scores[0, n]):.2f}")
+    [1] 0.64
+    [] 0.36
+    """
+    _check_frames(logits, lengths, blank)
+    check_count("beam_size", beam_size)
+    if not 1 <= n_best <= beam_size:
+        raise ValueError(f"n_best must be at least 1 and at most beam_size, {beam_size}, but is {n_best}")
+    if language_model is not None:
+        language_model = language_model._replace(step=as_argument(language_model.step))
+    return _ctc_beam_search(logits, lengths, language_model, beam_size=beam_size, n_best=n_best, blank=blank, pad=pad)
+
+
+class _Prefixes(NamedTuple):
+    """`K` different prefixes of one row, with the paths that led to them: none where there are fewer prefixes."""
+
+    tokens: Int32[Array, "K T"]
+    lengths: Int32[Array, " K"]
+    ending_blank: Float[Array, " K"]  # log-probability of the paths that end with a blank
+    ending_label: Float[Array, " K"]  # and of those that end with the last label
+    bonus: Float[Array, " K"]  # of the language model
+    predicted: Float[Array, "K V"]  # what the language model adds for each next label
+    state: State  # of the language model
+
+
+@partial(jax.jit, static_argnames=("beam_size", "n_best", "blank", "pad"))
+def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blank, pad) -> Decoded:
+    batch, frames, vocabulary = logits.shape
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    inside = jnp.arange(frames) < lengths[:, None]
+    log_probs = jax.nn.log_softmax(jnp.where(inside[..., None], logits, 0.0))
+    context = state = ()
+    bos = jnp.zeros((batch, beam_size), jnp.int32)
+    if language_model is not None:
+        step, params, context, state, bos, weight, bonus = language_model
+        predicts = check_search(step, (), params, context, state, bos, None, 1)
+        if predicts != (batch, vocabulary):
+            frame = f"{batch} rows and {vocabulary} logits, as the frames do"
+            raise ValueError(f"the language model must have {frame}, but has {predicts[0]} and {predicts[1]}")
+        bos, state = first_tokens(bos, (batch, beam_size)), repeat_state(state, beam_size)
+
+    def predict(context: Context, state: State, token: Array) -> tuple[Array, State]:
+        if language_model is None:
+            return jnp.zeros((beam_size, vocabulary)), state
+        predicted, state = jax.vmap(step, in_axes=(None, None, 0, 0))(params, context, state, token)
+        is_blank = jnp.arange(vocabulary) == blank
+        labels = jax.nn.log_softmax(jnp.where(is_blank, -jnp.inf, predicted.astype(logits.dtype)))
+        return weight * jnp.where(is_blank, 0.0, labels) + bonus, state
+
+    def search(log_probs: Array, length: Array, context: Context, state: State, bos: Array) -> Decoded:
+        def next_frame(prefixes: _Prefixes, frame: tuple[Array, Array]) -> tuple[_Prefixes, None]:
+            t, log_probs = frame
+            grown, extended, token = _grow(prefixes, log_probs, blank)
+            predicted = predict(context, grown.state, token)
+            predicted, state = _where(extended, predicted, (grown.predicted, grown.state))
+            return _where(t < length, grown._replace(predicted=predicted, state=state), prefixes), None
+
+        predicted, state = predict(context, state, bos)
+        nothing = jnp.full(beam_size, -jnp.inf)
+        prefixes = _Prefixes(
+            tokens=jnp.full((beam_size, frames), pad, jnp.int32),
+            lengths=jnp.zeros(beam_size, jnp.int32),
+            ending_blank=nothing.at[0].set(0.0),
+            ending_label=nothing,
+            bonus=jnp.zeros(beam_size),
+            predicted=predicted,
+            state=state,
+        )
+        prefixes, _ = lax.scan(next_frame, prefixes, (jnp.arange(frames), log_probs))
+        log_prob = jnp.logaddexp(prefixes.ending_blank, prefixes.ending_label)
+        scores, best = lax.top_k(log_prob + prefixes.bonus, n_best)
+        none = jnp.isneginf(scores)
+        tokens = jnp.where(none[:, None], pad, prefixes.tokens[best])
+        return Decoded(tokens, jnp.where(none, 0, prefixes.lengths[best]), log_prob[best], scores)
+
+    return jax.vmap(search)(log_probs, lengths, context, state, bos)
+
+
+def _grow(
+    prefixes: _Prefixes, log_probs: Float[Array, " V"], blank: int
+) -> tuple[_Prefixes, Bool[Array, " K"], Int32[Array, " K"]]:
+    """Takes one frame: gives the best prefixes, which of them are longer now, and their last labels.
+
+    The language model is not asked again: states and predictions are those of the prefixes before.
+    """
+    size, vocabulary = len(prefixes.lengths), len(log_probs)
+    slots = jnp.arange(size)
+    total = jnp.logaddexp(prefixes.ending_blank, prefixes.ending_label)
+    last = jnp.where(prefixes.lengths > 0, prefixes.tokens[slots, prefixes.lengths - 1], blank)
+
+    ending_blank = total + log_probs[blank]
+    ending_label = prefixes.ending_label + log_probs[last]
+    equal = jnp.arange(vocabulary) == last[:, None]
+    extended = jnp.where(equal, prefixes.ending_blank[:, None], total[:, None]) + log_probs
+    extended = extended.at[:, blank].set(-jnp.inf)
+
+    # Where prefix j is prefix i and one label more, the paths of that extension of i are paths of j.
+    begins = (prefixes.tokens[:, None] == prefixes.tokens) | (
+        jnp.arange(prefixes.tokens.shape[1]) >= prefixes.lengths[:, None, None]
+    )
+    longer = prefixes.lengths == prefixes.lengths[:, None] + 1
+    extends = jnp.all(begins, axis=-1) & longer & ~jnp.isneginf(total)
+    ending_label = jnp.logaddexp(ending_label, jnp.max(extended[:, last], axis=0, where=extends, initial=-jnp.inf))
+    known = jnp.zeros((size, vocabulary), bool).at[slots[:, None], last].max(extends)
+    extended = jnp.where(known, -jnp.inf, extended)
+
+    stay = jnp.logaddexp(ending_blank, ending_label) + prefixes.bonus
+    extend = extended + prefixes.bonus[:, None] + prefixes.predicted
+    _, place = lax.top_k(jnp.concatenate([stay, extend.ravel()]), size)
+    is_longer = place >= size
+    parent = jnp.where(is_longer, (place - size) // vocabulary, place)
+    token = jnp.where(is_longer, (place - size) % vocabulary, last[parent])
+    kept = jax.tree.map(lambda leaf: leaf[parent], prefixes)
+    position = jnp.where(is_longer, kept.lengths, prefixes.tokens.shape[1])
+    return (
+        kept._replace(
+            tokens=kept.tokens.at[slots, position].set(token, mode="drop"),
+            lengths=kept.lengths + is_longer,
+            ending_blank=jnp.where(is_longer, -jnp.inf, ending_blank[parent]),
+            ending_label=jnp.where(is_longer, extended[parent, token], ending_label[parent]),
+            bonus=kept.bonus + jnp.where(is_longer, kept.predicted[slots, token], 0.0),
+        ),
+        is_longer,
+        token,
+    )
+
+
+def _where(condition: Bool[Array, "*K"], chosen: State, otherwise: State) -> State:
+    """Chooses between two pytrees by the leading axes of their leaves."""
+
+    def choose(chosen: Array, otherwise: Array) -> Array:
+        return jnp.where(condition.reshape(condition.shape + (1,) * (chosen.ndim - condition.ndim)), chosen, otherwise)
+
+    return jax.tree.map(choose, chosen, otherwise)
+
+
+def _check_frames(logits: Array, lengths: Array, blank: int) -> None:
+    if logits.ndim != 3 or not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"logits must be floats of shape [B, T, V] but are {logits.dtype}{list(logits.shape)}")
+    if lengths.shape != logits.shape[:1]:
+        raise ValueError(f"lengths must have the shape {logits.shape[:1]} but have {lengths.shape}")
+    if not 0 <= blank < logits.shape[2]:
+        raise ValueError(f"blank must be a symbol below {logits.shape[2]} but is {blank}")

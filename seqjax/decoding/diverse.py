@@ -1,0 +1,147 @@
+"""Diverse beam search: groups of hypotheses, each of which avoids what the groups before it have just said."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int32
+
+from seqjax.decoding.beam import Beam, Choice, complete, grow, may_improve, new_beam, read_off, reorder
+from seqjax.decoding.contract import (
+    Context,
+    Decoded,
+    Params,
+    Processor,
+    State,
+    Step,
+    advance,
+    as_argument,
+    check_count,
+    check_search,
+    check_sequences,
+    first_tokens,
+    repeat_state,
+    take,
+)
+from seqjax.decoding.penalties import CoveragePenalty, LengthPenalty, no_penalty, scoring
+
+
+def diverse_beam_search(
+    step: Step,
+    params: Params,
+    context: Context,
+    state: State,
+    *,
+    beam_size: int,
+    groups: int,
+    diversity: float,
+    bos: int | Array | np.ndarray,
+    eos: int | None,
+    max_length: int,
+    length_penalty: LengthPenalty = no_penalty,
+    coverage_penalty: CoveragePenalty | None = None,
+    processors: Sequence[Processor] = (),
+    pad: int = 0,
+) -> Decoded:
+    """Searches with several beams, one after another at each step, that differ from one another.
+
+    Vijayakumar et al. (2018), equation 7 with Hamming diversity (section 4): group g ranks its candidates by
+
+        sum_{s<=t} log p(y_s | y_<s, context) - diversity * (how often groups before g took the token y_t at step t)
+
+    The penalty decides only which candidates live on; scores are those of `beam_search`, whose arguments the others
+    are. The first group is a beam search of `beam_size / groups`.
+
+    Args:
+      beam_size: the number of hypotheses of all groups together.
+      groups: how many; divides `beam_size`.
+      diversity: nats by which a candidate falls back for each earlier use of its token, at least 0.
+
+    Returns:
+      The `beam_size / groups` best of each group, all together best first. Groups may still agree on a sequence.
+
+    Raises:
+      TypeError: if `step`, a processor or a penalty returns something of the wrong type.
+      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+
+    >>> def step(params, context, state, token):
+    ...     return jnp.log(jnp.array([0.5, 0.3, 0.2])), state
+    >>> settings = {"beam_size": 2, "groups": 2, "bos": 0, "eos": None, "max_length": 3}
+    >>> diverse_beam_search(step, None, None, jnp.zeros((1, 0)), diversity=0.0, **settings).tokens[0].tolist()
+    [[0, 0, 0], [0, 0, 0]]
+    >>> diverse_beam_search(step, None, None, jnp.zeros((1, 0)), diversity=1.0, **settings).tokens[0].tolist()
+    [[0, 0, 0], [1, 1, 1]]
+    """
+    if not diversity >= 0:
+        raise ValueError(f"diversity must be at least 0 but is {diversity}")
+    processors = tuple(map(as_argument, processors))
+    coverage_penalty = None if coverage_penalty is None else as_argument(coverage_penalty)
+    functions = as_argument(step), processors, as_argument(length_penalty), coverage_penalty
+    settings = {"beam_size": beam_size, "groups": groups, "eos": eos, "max_length": max_length, "pad": pad}
+    found = _diverse_beam_search(*functions, params, context, state, bos, diversity, **settings)
+    return check_sequences(found, processors)
+
+
+class _Loop(NamedTuple):
+    t: Int32[Array, ""]
+    state: State
+    beams: tuple[Beam, ...]
+
+
+@partial(jax.jit, static_argnames=("beam_size", "groups", "eos", "max_length", "pad"))
+def _diverse_beam_search(
+    step, processors, length_penalty, coverage_penalty, params, context, state, bos, diversity,
+    *, beam_size, groups, eos, max_length, pad,
+) -> Decoded:  # fmt: skip
+    check_count("beam_size", beam_size)
+    check_count("groups", groups)
+    if beam_size % groups:
+        raise ValueError(f"groups must divide beam_size, {beam_size}, but is {groups}")
+    batch, vocabulary = check_search(step, processors, params, context, state, bos, eos, max_length)
+    score = scoring(length_penalty, coverage_penalty, context, state)
+    size = beam_size // groups
+    slots = [slice(first, first + size) for first in range(0, beam_size, size)]
+
+    def goes_on(loop: _Loop) -> Array:
+        improve = [may_improve(beam, loop.t, max_length, length_penalty) for beam in loop.beams]
+        return (loop.t < max_length) & jnp.any(jnp.stack(improve))
+
+    def advance_all(loop: _Loop) -> _Loop:
+        token = jnp.concatenate([beam.token for beam in loop.beams], axis=1)
+        history = jnp.concatenate([beam.history for beam in loop.beams], axis=2)
+        predicted, state = advance(step, processors, params, context, loop.state, token, history, loop.t)
+        used = jnp.zeros((batch, 1, vocabulary))
+        beams, parents = [], []
+        for beam, mine in zip(loop.beams, slots, strict=True):
+            of_group, state_of_group = jax.tree.map(lambda leaf, mine=mine: leaf[:, mine], (predicted, state))
+            ranking = of_group.processed - diversity * used
+            beam, choice = grow(beam, of_group, ranking, state_of_group, loop.t, score, eos)
+            used += _uses(choice, eos, vocabulary)
+            beams.append(beam)
+            parents.append(mine.start + choice.parent)
+        return _Loop(loop.t + 1, reorder(state, jnp.concatenate(parents, axis=1)), tuple(beams))
+
+    start = new_beam(first_tokens(bos, (batch, size)), size, max_length)
+    loop = _Loop(jnp.int32(0), repeat_state(state, beam_size), (start,) * groups)
+    t, state, beams = lax.while_loop(goes_on, advance_all, loop)
+    found = [
+        read_off(complete(beam, jax.tree.map(lambda leaf, mine=mine: leaf[:, mine], state), t, score), t, eos, pad)
+        for beam, mine in zip(beams, slots, strict=True)
+    ]
+    found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *found)
+    scores, order = lax.top_k(found.scores, beam_size)
+    tokens = jnp.take_along_axis(found.tokens, order[..., None], axis=1)
+    return Decoded(tokens, take(found.lengths, order), take(found.log_probs, order), scores)
+
+
+def _uses(choice: Choice, eos: int | None, vocabulary: int) -> Float[Array, "B 1 V"]:
+    """Counts how often a group took each token."""
+    tokens = jnp.where(choice.alive, choice.token, vocabulary)  # one_hot gives zeros outside the vocabulary
+    used = jnp.sum(jax.nn.one_hot(tokens, vocabulary), axis=1, keepdims=True)
+    if eos is None:
+        return used
+    return used.at[:, 0, eos].add(jnp.sum(choice.ends, axis=1))

@@ -1,0 +1,57 @@
+"""Ensembles: the step functions of several models made one."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from seqjax.decoding.contract import Context, Params, State, Step
+
+
+def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] = "probabilities") -> Step:
+    """Averages what several models predict of the next token.
+
+        log p(y_t) = log 1/M sum_m p_m(y_t)                  mean of probabilities: a mixture at each token
+        log p(y_t) = 1/M sum_m log p_m(y_t) + constant       mean of log-probabilities: what all models agree on
+
+    Args:
+      *steps: the models, over the same vocabulary.
+      mean: what is averaged.
+
+    Returns:
+      A step function whose params, context and state are tuples, one member for each model.
+
+    Raises:
+      ValueError: if there are no steps or `mean` is something else. The step raises ValueError if it is not given a
+        member for each model or if their vocabularies differ.
+
+    >>> def step(params, context, state, token):
+    ...     return jnp.log(params), state
+    >>> both = ensemble(step, step)
+    >>> logits, _ = both((jnp.array([0.9, 0.1]), jnp.array([0.5, 0.5])), (None, None), (None, None), 0)
+    >>> [f"{prob:.2f}" for prob in jnp.exp(logits)]
+    ['0.70', '0.30']
+    """
+    if not steps:
+        raise ValueError("an ensemble needs at least one step")
+    if mean not in ("probabilities", "log_probabilities"):
+        raise ValueError(f"mean must be 'probabilities' or 'log_probabilities' but is {mean!r}")
+
+    def step(
+        params: tuple[Params, ...], context: tuple[Context, ...], state: tuple[State, ...], token: Int[Array, ""] | int
+    ) -> tuple[Float[Array, " V"], tuple[State, ...]]:
+        for name, members in ("params", params), ("context", context), ("state", state):
+            if len(members) != len(steps):
+                raise ValueError(f"{name} must have a member for each of {len(steps)} models but has {len(members)}")
+        logits, states = zip(
+            *(one(*given, token) for one, *given in zip(steps, params, context, state, strict=True)), strict=True
+        )
+        if len({each.shape for each in logits}) > 1:
+            raise ValueError(f"models must have the same vocabulary but have {[each.size for each in logits]} logits")
+        log_probs = jax.nn.log_softmax(jnp.stack(logits))
+        if mean == "log_probabilities":
+            return jnp.mean(log_probs, axis=0), states
+        return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(len(steps)), states
+
+    return step

@@ -1,0 +1,122 @@
+"""What a beam search ranks finished hypotheses by: penalties of length and of coverage.
+
+A length penalty is a function `(log_prob, length) -> score` of scalars that never falls as the log-probability rises.
+Log-probabilities only fall while a hypothesis grows, so the best score that a living one can still reach is the score
+of its log-probability now, at the best of the lengths ahead of it. With this bound a search stops exactly, whatever
+the penalty.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float, Int
+
+from seqjax.decoding.contract import Context, State, as_argument
+
+LengthPenalty = Callable[[Float[Array, ""], Int[Array, ""]], Float[Array, ""]]
+CoveragePenalty = Callable[[Context, State], Float[Array, ""]]
+Score = Callable[[Float[Array, "B K"], Int[Array, ""], State], Float[Array, "B K"]]
+
+
+def no_penalty(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """Ranks by the log-probability of the whole sequence, which favours short ones.
+
+    >>> no_penalty(jnp.float32(-6.0), jnp.int32(3))
+    Array(-6., dtype=float32)
+    """
+    return log_prob
+
+
+def mean_log_prob(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Float[Array, "*B"]:
+    """Ranks by the mean log-probability of a token, `eos` included.
+
+    >>> mean_log_prob(jnp.float32(-6.0), jnp.int32(3))
+    Array(-2., dtype=float32)
+    """
+    return log_prob / length
+
+
+def gnmt_length(alpha: float) -> LengthPenalty:
+    """Ranks by the log-probability over a power of the length; at alpha 0 it is `no_penalty`.
+
+    Wu et al. (2016), equation 14:
+
+        s(Y) = log P(Y) / lp(Y),    lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
+
+    >>> gnmt_length(1.0)(jnp.float32(-6.0), jnp.int32(7))
+    Array(-3., dtype=float32)
+    """
+    return Partial(_gnmt_length, alpha)
+
+
+def gnmt_coverage(
+    beta: float,
+    attention: Callable[[Context, State], Float[Array, " S"]],
+    mask: Callable[[Context], Bool[Array, " S"]] | None = None,
+) -> CoveragePenalty:
+    """Lowers the score of a hypothesis that has not attended to all of its source.
+
+    Wu et al. (2016), equation 14, where p_ij is the attention to source position i when token j was emitted:
+
+        cp(X; Y) = beta sum_i log(min(sum_j p_ij, 1))
+
+    Args:
+      beta: weight of the penalty, at least 0.
+      attention: reads sum_j p_ij of each of `S` source positions off the context and the state of one hypothesis: a
+        decoder adds its attention weights up in its state.
+      mask: reads off the context which source positions there are; all of them if None.
+
+    Returns:
+      A function of one hypothesis, to be given to `beam_search`.
+
+    Raises:
+      ValueError: if beta is negative.
+
+    >>> penalty = gnmt_coverage(0.5, attention=lambda context, state: state)
+    >>> penalty(None, jnp.array([1.5, 1.0, jnp.exp(-2.0)]))
+    Array(-1., dtype=float32)
+    """
+    if beta < 0:
+        raise ValueError(f"beta must be at least 0 but is {beta}")
+    return Partial(_gnmt_coverage, beta, as_argument(attention), None if mask is None else as_argument(mask))
+
+
+def scoring(
+    length_penalty: LengthPenalty, coverage_penalty: CoveragePenalty | None, context: Context, state: State
+) -> Score:
+    """Checks the penalties and makes them one function of all hypotheses: `(sums [B, K], length, state) -> scores`.
+
+    Raises:
+      TypeError: if a penalty does not return a scalar float.
+    """
+    got = {"length_penalty": jax.eval_shape(length_penalty, jnp.float32(0), jnp.int32(1))}
+    if coverage_penalty is not None:
+        one = jax.tree.map(lambda leaf: leaf[0], (context, state))
+        got["coverage_penalty"] = jax.eval_shape(coverage_penalty, *one)
+    for name, returned in got.items():
+        if getattr(returned, "shape", None) != () or not jnp.issubdtype(returned.dtype, jnp.floating):
+            raise TypeError(f"{name} must return a scalar float but returned {returned}")
+
+    def score(sums: Array, length: Array, state: State) -> Array:
+        scores = jnp.vectorize(length_penalty)(sums, length)
+        if coverage_penalty is not None:
+            scores += jax.vmap(jax.vmap(coverage_penalty, in_axes=(None, 0)))(context, state)
+        return jnp.where(jnp.isneginf(sums), -jnp.inf, scores)
+
+    return score
+
+
+def _gnmt_length(
+    alpha: float | Float[Array, ""], log_prob: Float[Array, "*B"], length: Int[Array, "*B"]
+) -> Float[Array, "*B"]:
+    return log_prob / ((5.0 + length) / 6.0) ** alpha
+
+
+def _gnmt_coverage(
+    beta: float | Float[Array, ""], attention: Callable, mask: Callable | None, context: Context, state: State
+) -> Float[Array, ""]:
+    attended = attention(context, state)
+    attended = jnp.clip(attended, jnp.finfo(attended.dtype).tiny, 1.0)  # a sum may underflow; its penalty stays finite
+    return beta * jnp.sum(jnp.log(attended), where=None if mask is None else mask(context))

@@ -1,0 +1,208 @@
+"""One token after another: the most probable one (greedy search), or one drawn at random (ancestral sampling)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int32, Key
+
+from seqjax.decoding.contract import (
+    Context,
+    Decoded,
+    Params,
+    Prediction,
+    Processor,
+    State,
+    Step,
+    advance,
+    as_argument,
+    check_count,
+    check_search,
+    check_sequences,
+    first_tokens,
+    repeat_state,
+    take,
+)
+from seqjax.decoding.selection import argmax
+
+
+def greedy_search(
+    step: Step,
+    params: Params,
+    context: Context,
+    state: State,
+    *,
+    bos: int | Array | np.ndarray,
+    eos: int | None,
+    max_length: int,
+    processors: Sequence[Processor] = (),
+    pad: int = 0,
+) -> Decoded:
+    """Takes the most probable next token, again and again.
+
+        y_t = argmax_v q(v | y_<t, context)
+
+    where q is the model's distribution after the processors. Of equally probable tokens it takes the first.
+
+    Args:
+      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
+      params: the first argument of `step`; new values do not compile anew.
+      context: what `step` needs of each example; each leaf leads with the batch axis. May be None.
+      state: the state before the first token; each leaf leads with the batch axis.
+      bos: the token to begin with, one for all examples or one each.
+      eos: the token that ends a sequence; None if only `max_length` does.
+      max_length: the greatest number `L` of tokens, `eos` included.
+      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
+      pad: what stands after the end.
+
+    Returns:
+      One sequence of each example; its score is the sum of the processed log-probabilities, not normalised again after
+      the processors.
+
+    Raises:
+      TypeError: if `step` or a processor returns something of the wrong type.
+      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+
+    >>> chain = jnp.log(jnp.array([[0.1, 0.2, 0.7], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3]]))
+    >>> def step(params, context, state, token):
+    ...     return params[token], state
+    >>> found = greedy_search(step, chain, None, jnp.zeros((1, 0)), bos=0, eos=1, max_length=4)
+    >>> found.tokens, found.lengths, jnp.exp(found.scores).round(2)  # 0.7 * 0.5
+    (Array([[[2, 1, 0, 0]]], dtype=int32), Array([[2]], dtype=int32), Array([[0.35]], dtype=float32))
+    """
+    processors = tuple(map(as_argument, processors))
+    settings = {"eos": eos, "max_length": max_length, "pad": pad}
+    return check_sequences(
+        _greedy_search(as_argument(step), processors, params, context, state, bos, **settings), processors
+    )
+
+
+def sample(
+    key: Key[Array, ""],
+    step: Step,
+    params: Params,
+    context: Context,
+    state: State,
+    *,
+    bos: int | Array | np.ndarray,
+    eos: int | None,
+    max_length: int,
+    num_samples: int = 1,
+    processors: Sequence[Processor] = (),
+    pad: int = 0,
+) -> Decoded:
+    """Draws sequences token by token, independently of one another.
+
+        y_t ~ q(. | y_<t, context)
+
+    where q is the model's distribution after the processors, normalised again.
+
+    Args:
+      key: consumed here.
+      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
+      params: the first argument of `step`; new values do not compile anew.
+      context: what `step` needs of each example; each leaf leads with the batch axis. May be None.
+      state: the state before the first token; each leaf leads with the batch axis.
+      bos: the token to begin with, one for all examples or one each.
+      eos: the token that ends a sequence; None if only `max_length` does.
+      max_length: the greatest number `L` of tokens, `eos` included.
+      num_samples: how many sequences of each example.
+      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
+      pad: what stands after the end.
+
+    Returns:
+      The samples in the order drawn, so that each is a fair one. `log_probs` is log p(y | context) under the model,
+      `scores` is log q(y | context), of the distribution sampled from; they differ only by the processors.
+
+    Raises:
+      TypeError: if `step` or a processor returns something of the wrong type.
+      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+
+    >>> def fair_coin(params, context, state, token):
+    ...     return jnp.zeros(2), state
+    >>> drawn = sample(jax.random.key(0), fair_coin, None, None, jnp.zeros((1, 0)), bos=0, eos=None, max_length=3)
+    >>> drawn.tokens.shape, jnp.exp(drawn.log_probs)
+    ((1, 1, 3), Array([[0.125]], dtype=float32))
+    """
+    check_count("num_samples", num_samples)
+    processors = tuple(map(as_argument, processors))
+    settings = {"num_samples": num_samples, "eos": eos, "max_length": max_length, "pad": pad}
+    return check_sequences(
+        _sample(key, as_argument(step), processors, params, context, state, bos, **settings), processors
+    )
+
+
+class _Loop(NamedTuple):
+    t: Int32[Array, ""]
+    token: Int32[Array, "B n"]
+    state: State
+    finished: Bool[Array, "B n"]
+    tokens: Int32[Array, "L B n"]  # time first: a step writes one contiguous slice
+    lengths: Int32[Array, "B n"]
+    log_probs: Float[Array, "B n"]
+    scores: Float[Array, "B n"]
+
+
+@partial(jax.jit, static_argnames=("eos", "max_length", "pad"))
+def _greedy_search(step, processors, params, context, state, bos, *, eos, max_length, pad) -> Decoded:
+    def choose(t: Array, predicted: Prediction) -> tuple[Array, Array]:
+        return argmax(predicted.processed), predicted.shift
+
+    return _generate(choose, step, processors, params, context, state, bos, 1, eos, max_length, pad)
+
+
+@partial(jax.jit, static_argnames=("eos", "max_length", "num_samples", "pad"))
+def _sample(key, step, processors, params, context, state, bos, *, eos, max_length, num_samples, pad) -> Decoded:
+    def choose(t: Array, predicted: Prediction) -> tuple[Array, Array]:
+        token = jax.random.categorical(jax.random.fold_in(key, t), predicted.processed)
+        return token.astype(jnp.int32), jax.nn.logsumexp(predicted.processed, axis=-1)
+
+    return _generate(choose, step, processors, params, context, state, bos, num_samples, eos, max_length, pad)
+
+
+def _generate(choose, step, processors, params, context, state, bos, n, eos, max_length, pad) -> Decoded:
+    """Appends a token to every sequence until all have ended.
+
+    `choose(t, predicted)` gives the tokens, and what to subtract from their processed logits to get their scores.
+    """
+    batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
+
+    def advance_all(loop: _Loop) -> _Loop:
+        predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.tokens, loop.t)
+        token, shift = choose(loop.t, predicted)
+        log_prob = take(predicted.logits, token[..., None])[..., 0] - predicted.normalizer
+        processed = take(predicted.processed, token[..., None])[..., 0]
+        impossible = jnp.isneginf(processed)  # the processors left no token: the sequence ends here, with its score
+        score = jnp.where(impossible, processed, processed - shift)
+        ends = impossible if eos is None else impossible | (token == eos)
+        return _Loop(
+            t=loop.t + 1,
+            token=token,
+            state=state,
+            finished=loop.finished | ends,
+            tokens=loop.tokens.at[loop.t].set(jnp.where(loop.finished | impossible, pad, token)),
+            lengths=loop.lengths + ~(loop.finished | impossible),
+            log_probs=loop.log_probs + jnp.where(loop.finished, 0.0, log_prob),
+            scores=loop.scores + jnp.where(loop.finished, 0.0, score),
+        )
+
+    shape = (batch, n)
+    loop = lax.while_loop(
+        lambda loop: (loop.t < max_length) & ~jnp.all(loop.finished),
+        advance_all,
+        _Loop(
+            t=jnp.int32(0),
+            token=first_tokens(bos, shape),
+            state=repeat_state(state, n),
+            finished=jnp.zeros(shape, bool),
+            tokens=jnp.full((max_length, *shape), pad, jnp.int32),
+            lengths=jnp.zeros(shape, jnp.int32),
+            log_probs=jnp.zeros(shape),
+            scores=jnp.zeros(shape),
+        ),
+    )
+    return Decoded(jnp.moveaxis(loop.tokens, 0, -1), loop.lengths, loop.log_probs, loop.scores)
