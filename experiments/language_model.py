@@ -1,0 +1,261 @@
+"""One stream: a language model of characters, and text written by it.
+
+    python -m experiments.language_model
+
+trains an LSTM on the press texts of the Brown corpus. Before the first step, after each epoch and at the end it writes
+200 characters; at the end it gives the bits per character of the last 5% of the text, which it never saw, beside
+what the compressors PPMd and xz need for them. Other text: `--text=FILE`, or `--dataset=NAME` of any TFDS text set.
+More from a run that is finished: `--sample_only --run_folder=FOLDER --prompt="The jury said"`.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+
+import seqjax
+from experiments import compression, datasets, run
+from seqjax import checkpoint, data, decoding
+from seqjax.cells import CELLS
+from seqjax.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
+from seqjax.linen import Recurrent
+from seqjax.losses import bits_per_character, mean_nll
+from seqjax.models.language_model import LanguageModel
+from seqjax.training import LossFn, make_eval_step
+
+flags.DEFINE_string("dataset", "brown/press", "A TFDS text set: brown/press, brown/all, or any that TFDS knows.")
+flags.DEFINE_string("text", None, "A UTF-8 file to read instead of a data set.")
+flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
+flags.DEFINE_integer("hidden_size", 256, "Size of the hidden state.")
+flags.DEFINE_integer("layers", 1, "Recurrent layers.")
+flags.DEFINE_integer("batch_size", 32, "Streams that are read side by side.")
+flags.DEFINE_integer("length", 64, "Characters of a stream between two updates, over which gradients flow.")
+flags.DEFINE_float("epochs", 9, "Passes over the training text.")
+flags.DEFINE_float("learning_rate", 1.2e-2, "Its peak: warm-up is linear, decay a cosine to 1%.")
+flags.DEFINE_integer("warmup_steps", 100, "Steps of warm-up.")
+flags.DEFINE_float("weight_decay", 0.01, "Of AdamW.")
+flags.DEFINE_float("weight_drop", 0.05, "Share of recurrent weights dropped in an update.")
+flags.DEFINE_float("dropout", 0.1, "Share of features dropped between and after the recurrent layers.")
+flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
+flags.DEFINE_bool("dynamic_evaluation", False, "Also report the test score of a model that goes on learning.")
+flags.DEFINE_bool("sample_only", False, "Write text with the newest checkpoint of --run_folder, nothing else.")
+flags.DEFINE_string("prompt", None, "What the text begins with; by default, a new line.")
+flags.DEFINE_integer("characters", 200, "How many characters to write.")
+flags.DEFINE_bool("greedy", False, "Always take the most probable character.")
+flags.DEFINE_float("temperature", 0.5, "Logits are divided by it.")
+flags.DEFINE_integer("top_k", None, "Choose among so many most probable characters.")
+flags.DEFINE_float("top_p", None, "Choose among the most probable characters that share this probability.")
+
+CONTEXT = 1000  # characters read before those that are scored
+
+
+class Settings(NamedTuple):
+    """The flags that make a run what it is; its checkpoints keep them."""
+
+    dataset: str
+    text: str | None
+    cell: str
+    hidden_size: int
+    layers: int
+    batch_size: int
+    length: int
+    epochs: float
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    weight_drop: float
+    dropout: float
+    max_grad_norm: float
+    seed: int
+
+
+class Sampling(NamedTuple):
+    """The flags that say how text is written."""
+
+    prompt: str | None
+    characters: int
+    greedy: bool
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+
+
+def make_model(settings: Settings, vocabulary: data.CharVocabulary) -> LanguageModel:
+    """Makes the model that the settings describe."""
+    recurrent = Recurrent(
+        CELLS[settings.cell](settings.hidden_size),
+        layers=settings.layers,
+        dropout_rate=settings.dropout,
+        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
+    )
+    return LanguageModel(vocabulary.size, recurrent, dropout_rate=settings.dropout)
+
+
+def make_loss(model: LanguageModel) -> LossFn:
+    """Makes the mean negative log-likelihood of a batch's characters."""
+
+    def loss_fn(params: Any, carry: Any, batch: data.StreamBatch, key: jax.Array | None) -> Any:
+        rngs = None if key is None else {"dropout": key}
+        carry, logits = model.apply(
+            params, batch.inputs, carry, resets=batch.resets, deterministic=key is None, rngs=rngs
+        )
+        nll = mean_nll(logits, batch.targets, batch.mask)
+        return nll, (carry, {"bits_per_character": bits_per_character(nll)})
+
+    return loss_fn
+
+
+def initial_carry(model: LanguageModel, params: Any, batch_size: int) -> Any:
+    """Gives the carry of streams of which nothing has been read."""
+    return model.apply(params, jnp.zeros((batch_size, 0), int))[0]
+
+
+def score(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, batches: Iterable[data.StreamBatch]) -> float:
+    """Gives the bits per character over all counted characters; `step` takes and returns a state and gives metrics."""
+    bits = characters = 0.0
+    for batch in batches:
+        state, metrics = step(state, batch)
+        bits += float(metrics["bits_per_character"]) * batch.mask.sum()
+        characters += batch.mask.sum()
+    return bits / characters
+
+
+def make_writer(
+    model: LanguageModel, vocabulary: data.CharVocabulary, sampling: Sampling
+) -> Callable[[Any, jax.Array], str]:
+    """Makes the function `(params, key) -> text` that goes on from the prompt."""
+    prompt = sampling.prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[-1])
+    try:
+        ids = vocabulary.encode(prompt)
+    except ValueError as error:
+        raise ValueError(f"--prompt={prompt!r}: {error}") from None
+    processors = [decoding.temperature(sampling.temperature)]
+    processors += [] if sampling.top_k is None else [decoding.top_k(sampling.top_k)]
+    processors += [] if sampling.top_p is None else [decoding.top_p(sampling.top_p)]
+
+    def step(params: Any, context: None, carry: Any, token: jax.Array) -> tuple[jax.Array, Any]:
+        carry, logits = model.apply(params, carry, token, method="step")
+        return logits.at[0].set(-jnp.inf), carry  # no unknown character
+
+    def write(params: Any, key: jax.Array) -> str:
+        carry, _ = model.apply(params, jnp.asarray(ids[None, :-1]))
+        options = {"bos": ids[-1:], "eos": None, "max_length": sampling.characters}
+        if sampling.greedy:
+            found = decoding.greedy_search(step, params, None, carry, **options)
+        else:
+            found = decoding.sample(key, step, params, None, carry, processors=processors, **options)
+        return prompt + vocabulary.decode(np.asarray(found.tokens[0, 0]))
+
+    return write
+
+
+def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *, dynamic_evaluation: bool) -> run.Task:
+    """Describes the training of a language model on a text."""
+    vocabulary = data.CharVocabulary.from_text(splits.train)
+    train, validation, test = (vocabulary.encode(text, allow_unknown=True) for text in splits)
+    model = make_model(settings, vocabulary)
+    loss_fn = make_loss(model)
+    eval_step = make_eval_step(loss_fn)
+    shape = {"batch_size": settings.batch_size, "length": settings.length}
+    steps_per_epoch = data.batches_per_epoch(len(train), **shape)
+    steps = round(settings.epochs * steps_per_epoch)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, min(settings.warmup_steps, steps // 2), steps, settings.learning_rate / 100
+    )
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        params = model.init(key, jnp.zeros((1, 1), int))
+        return params, initial_carry(model, params, settings.batch_size)
+
+    def static_score(params: Any, batches: Iterable[data.StreamBatch], streams: int) -> float:
+        def step(carry: Any, batch: data.StreamBatch) -> tuple[Any, Any]:
+            metrics, carry = eval_step(params, carry, batch)
+            return carry, metrics
+
+        return score(step, initial_carry(model, params, streams), batches)
+
+    def evaluate(params: Any) -> dict[str, float]:
+        batches = data.evaluation_batches(train[-CONTEXT:], validation, length=100, batch_size=16)
+        return {"bits_per_character": static_score(params, batches, 16)}
+
+    def score_test(params: Any) -> dict[str, float]:
+        def batches(length: int) -> Iterable[data.StreamBatch]:
+            return data.evaluation_batches(validation[-CONTEXT:], test, length=length)
+
+        scores = {"bits per character": static_score(params, batches(100), 1)}
+        if dynamic_evaluation:
+            carry = initial_carry(model, params, settings.batch_size)
+            segments = (data.stream_batch(train, i, batch_size=settings.batch_size, length=20) for i in range(200))
+            state = DynamicEvalState(
+                params, params, gradient_rms(loss_fn, params, carry, segments), initial_carry(model, params, 1)
+            )
+            step = make_dynamic_eval_step(loss_fn, learning_rate=1e-3, decay=0.01)
+            scores["bits per character, dynamic evaluation"] = score(step, state, batches(20))
+        return scores
+
+    def baselines() -> dict[str, float]:
+        known = splits.train + splits.validation
+        ppmd = {
+            f"bits per character, PPMd of order {order}": compression.ppmd_bits_per_character(
+                known, splits.test, order=order
+            )
+            for order in (6, 8)
+        }
+        return ppmd | {"bits per character, xz": compression.xz_bits_per_character(known, splits.test)}
+
+    return run.Task(
+        title=f"characters of {settings.text or settings.dataset}",
+        init=init,
+        loss=loss_fn,
+        optimizer=optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
+        max_grad_norm=settings.max_grad_norm,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        batch=partial(data.stream_batch, train, **shape),
+        symbols_per_step=settings.batch_size * settings.length,
+        symbol="character",
+        metric="bits_per_character",
+        evaluate=evaluate,
+        sample=make_writer(model, vocabulary, sampling),
+        test=score_test,
+        baselines=baselines,
+        metadata={"settings": settings._asdict(), "vocabulary": vocabulary.to_list()},
+    )
+
+
+def write_from(folder: Path, sampling: Sampling, key: jax.Array) -> str:
+    """Writes text with the newest checkpoint of a run folder, which holds all that it takes."""
+    newest = checkpoint.latest(folder / "checkpoints")
+    vocabulary = data.CharVocabulary.from_list(newest.metadata["vocabulary"])
+    model = make_model(Settings(**newest.metadata["settings"]), vocabulary)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), int))
+    params = checkpoint.restore(newest, params, part=".params")
+    return make_writer(model, vocabulary, sampling)(params, key)
+
+
+def main(argv: list[str]) -> None:
+    FLAGS = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    settings, sampling = run.read_flags(Settings), run.read_flags(Sampling)
+    if FLAGS.sample_only:
+        if FLAGS.run_folder is None:
+            raise app.UsageError("--sample_only: which run? Give its --run_folder")
+        print(write_from(Path(FLAGS.run_folder), sampling, jax.random.key(FLAGS.seed)))
+        return
+    if settings.text is not None:
+        splits = data.read_text_file(settings.text)
+    else:
+        splits = data.read_text_dataset(datasets.builder(settings.dataset))
+    task = make_task(settings, sampling, splits, dynamic_evaluation=FLAGS.dynamic_evaluation)
+    run.train(task, "language_model")
+
+
+if __name__ == "__main__":
+    run.launch(main)
