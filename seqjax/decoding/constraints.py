@@ -3,7 +3,8 @@
 Each factory returns a processor, `(context, history, logits) -> logits`. A constraint that differs between the
 examples of a batch is given as a function of the context, `context -> array`; otherwise as the array itself.
 Forbidden tokens get minus infinity and the others keep their log-probability, so that a search ranks what is allowed
-as the model does.
+as the model does. In a chain, put constraints before `top_k` and the like: a cut may leave nothing but what a
+constraint after it forbids.
 """
 
 import functools
