@@ -1,0 +1,26 @@
+"""The README keeps its word: its examples run, its table is what the runs recorded, its files are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import table
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+def test_examples_run(example):
+    if "equinox" in example:
+        pytest.importorskip("equinox", reason="equinox, which this example is for, is not installed")
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_table_is_what_the_runs_recorded():
+    assert table.table() in README
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
+def test_links_lead_somewhere(target):
+    assert (Path(__file__).parent.parent / target).exists()
