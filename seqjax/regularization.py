@@ -179,7 +179,8 @@ def layer_norm(cell: Cell) -> Cell:
 
     def step(params: LayerNormParams, state: State, x: Array) -> tuple[State, Array]:
         def normalise(h: Array) -> Array:
-            return params.scale * jax.nn.standardize(h, axis=-1, epsilon=1e-6) + params.offset
+            variance = jnp.var(h, axis=-1, keepdims=True)  # in two passes: that of standardize cancels where h is large
+            return params.scale * jax.nn.standardize(h, axis=-1, variance=variance, epsilon=1e-6) + params.offset
 
         return cell.step(params.cell, _map_hidden(normalise, state), x)
 

@@ -263,6 +263,13 @@ def test_layer_norm_normalises_the_state_that_enters(x64):
     jax.tree.map(np.testing.assert_array_equal, fresh.cell, plain)
 
 
+def test_layer_norm_is_exact_where_the_mean_of_a_state_is_large():
+    cell = layer_norm(seqjax.simple_rnn(3, activation="relu", use_bias=False))
+    params = cell.init(KEY, input_size=1)._replace(cell=SimpleRNNParams(jnp.zeros((1, 3)), jnp.eye(3), None))
+    y = cell.step(params, jnp.array([4096.0, 4096.5, 4097.0]), jnp.zeros(1))[1]
+    np.testing.assert_allclose(y, [0, 0, np.sqrt(1.5)], rtol=1e-4)
+
+
 def test_layer_norm_finds_the_state_of_a_cell_whose_state_is_an_array(x64):
     cell = layer_norm(seqjax.gru(3))
     params, x, h = parameters(cell), np.array([0.3, -0.8]), np.array([0.5, -1.0, 2.0])
