@@ -1,6 +1,7 @@
 """Recurrent sequence models in JAX, as pure functions."""
 
 from seqjax.cells import Cell, gru, jordan_rnn, learned_initial_state, lstm, simple_rnn
+from seqjax.decoding import beam_search, exhaustive_search, greedy_search, sample, temperature, top_k, top_p
 from seqjax.initializers import chrono, forget_bias, zeros_bias
 from seqjax.recurrence import bidirectional, sequence_of, truncated_unroll, unroll
 from seqjax.regularization import layer_norm, recurrent_dropout, variational_dropout, weight_drop, zoneout
@@ -8,18 +9,25 @@ from seqjax.stack import stack
 
 __all__ = [
     "Cell",
+    "beam_search",
     "bidirectional",
     "chrono",
+    "exhaustive_search",
     "forget_bias",
+    "greedy_search",
     "gru",
     "jordan_rnn",
     "layer_norm",
     "learned_initial_state",
     "lstm",
     "recurrent_dropout",
+    "sample",
     "sequence_of",
     "simple_rnn",
     "stack",
+    "temperature",
+    "top_k",
+    "top_p",
     "truncated_unroll",
     "unroll",
     "variational_dropout",
