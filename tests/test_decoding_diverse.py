@@ -16,7 +16,7 @@ def diverse(weights, rows, **settings):
 @pytest.mark.parametrize(("groups", "size", "diversity"), [(1, 3, 5.0), (3, 1, 0.7), (2, 2, 1.5)])
 def test_is_the_loop_that_never_stops_early(groups, size, diversity):
     rows = 12
-    weights = oracles.random_weights(0, rows, vocabulary=4, sharpness=1.2)
+    weights = oracles.random_weights(0, rows, vocabulary=4, sharpness=0.6)
     penalty = {"length_penalty": decoding.mean_log_prob} if groups == 2 else {}
     decoded = diverse(weights, rows, beam_size=groups * size, groups=groups, diversity=diversity, **penalty)
     plain = (lambda log_prob, length: log_prob / length) if penalty else (lambda log_prob, length: log_prob)

@@ -262,7 +262,7 @@ def _grow(
         jnp.arange(prefixes.tokens.shape[1]) >= prefixes.lengths[:, None, None]
     )
     longer = prefixes.lengths == prefixes.lengths[:, None] + 1
-    extends = jnp.all(begins, axis=-1) & longer & ~jnp.isneginf(total)
+    extends = jnp.all(begins, axis=-1) & longer
     ending_label = jnp.logaddexp(ending_label, jnp.max(extended[:, last], axis=0, where=extends, initial=-jnp.inf))
     known = jnp.zeros((size, vocabulary), bool).at[slots[:, None], last].max(extends)
     extended = jnp.where(known, -jnp.inf, extended)
