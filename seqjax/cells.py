@@ -151,9 +151,7 @@ def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
     Jordan (1986):
 
         h  = tanh(W x + U y + b)
-        y' = tanh(V h + d)
-
-    The state is `y`.
+        y' = tanh(V h + d)         output and state
 
     Args:
       hidden_size: size `H` of the hidden layer.
@@ -259,9 +257,8 @@ def lstm(
 
     def initial_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
         dtype = params.recurrent_kernel.dtype
-        return LSTMState(
-            h=jnp.zeros((*batch_shape, output_size), dtype), c=jnp.zeros((*batch_shape, hidden_size), dtype)
-        )
+        h, c = (jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size))
+        return LSTMState(h, c)
 
     def step(params: LSTMParams, state: LSTMState, x: Float[Array, "*B I"]) -> tuple[LSTMState, Float[Array, "*B P"]]:
         *i, f, g, o = jnp.split(_affine(params, x, state.h), len(gates), axis=-1)
