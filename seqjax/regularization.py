@@ -159,7 +159,7 @@ def layer_norm(cell: Cell) -> Cell:
 
     Ba, Kiros and Hinton (2016): `a * (h - mean(h)) / std(h) + b`. They normalise the products `W x` and `U h` inside
     the cell; normalising the state that enters does for any cell what that is for: the recurrent product keeps its size
-    over time.
+    over time. In a GRU that state is also what the update gate keeps.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = layer_norm(simple_rnn(hidden_size=2, activation="relu"))
