@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax.serialization import from_state_dict, to_state_dict
 from jaxtyping import Array, Bool, Float, Integer
 
+from seqjax.attention import Alignment, Attention, Memory
 from seqjax.cells import Cell, Params, State
 from seqjax.recurrence import bidirectional, unroll
 from seqjax.regularization import variational_dropout
@@ -84,9 +85,11 @@ class Recurrent(nn.Module):
         return tuple(final_states), xs
 
     def step(
-        self, states: tuple[State, ...], x: Float[Array, "*B I"]
+        self, states: tuple[State, ...], x: Float[Array, "*B I"], *, deterministic: bool = True
     ) -> tuple[tuple[State, ...], Float[Array, "*B H"]]:
-        """Takes one step through all layers, without what is random: the way of the decoders.
+        """Takes one step through all layers: the way of the decoders.
+
+        What is random is the same at all steps of an `nn.scan` with `split_rngs={"dropout": False}`.
 
         Raises:
           ValueError: if the layers read both ways, or if there is not one state for each.
@@ -94,9 +97,12 @@ class Recurrent(nn.Module):
         self._check_states("states", states)
         if self.bidirectional:
             raise ValueError("bidirectional: a step forward cannot read what comes after it")
-        cell = self._cell_of_pass(deterministic=True)
         new_states = []
         for layer, state in enumerate(states):
+            if layer > 0 and not deterministic:
+                key = self.make_rng("dropout")
+                x = variational_dropout(key, x[..., None, :], self.dropout_rate, time_axis=-2)[..., 0, :]
+            cell = self._cell_of_pass(deterministic)
             state, x = cell.step(self._layer_params(layer, x.shape[-1]), state, x)
             new_states.append(state)
         return tuple(new_states), x
@@ -120,7 +126,45 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def _cell_params(self, name: str, input_size: int) -> Params:
-        """The cell's NamedTuple of parameters, kept by Flax as a dict of the same names."""
-        init = partial(self.cell.init, input_size=input_size)
-        tree = self.param(name, lambda key: to_state_dict(init(key)))
-        return from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)
+        return _param(self, name, partial(self.cell.init, input_size=input_size))
+
+
+class Attend(nn.Module):
+    """Owns the parameters of an attention, for queries of one size.
+
+    Attributes:
+      attention: the attention.
+      query_size: size of the queries, `H`.
+
+    >>> import jax.numpy as jnp
+    >>> from seqjax.attention import additive, new_alignment
+    >>> attend = Attend(additive(size=8), query_size=3)
+    >>> memory, variables = attend.init_with_output(jax.random.key(0), jnp.ones((2, 5, 4)), method="remember")
+    >>> context, weights = attend.apply(variables, memory, new_alignment(memory), jnp.ones((2, 3)))
+    >>> context.shape, weights.shape
+    ((2, 4), (2, 5))
+    """
+
+    attention: Attention
+    query_size: int
+
+    def remember(self, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
+        """Prepares a source for all the steps that will attend to it."""
+        return self.attention.remember(self._params(values.shape[-1]), values, lengths)
+
+    def __call__(
+        self, memory: Memory, alignment: Alignment, query: Float[Array, "*B H"]
+    ) -> tuple[Float[Array, "*B D"], Float[Array, "*B S"]]:
+        """Returns the context and the weights."""
+        return self.attention.attend(self._params(memory.values.shape[-1]), memory, alignment, query)
+
+    @nn.compact
+    def _params(self, value_size: int) -> Params:
+        init = partial(self.attention.init, query_size=self.query_size, value_size=value_size)
+        return _param(self, "attention", init)
+
+
+def _param(module: nn.Module, name: str, init: Callable[..., Params]) -> Params:
+    """A NamedTuple of parameters, kept by Flax as a dict of the same names."""
+    tree = module.param(name, lambda key: to_state_dict(init(key)))
+    return from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)

@@ -10,8 +10,9 @@ from flax import linen as nn
 from flax.errors import InvalidRngError, ScopeParamShapeError
 
 import seqjax
+from seqjax.attention import AdditiveParams, LocalPredictiveParams, additive, local_predictive, new_alignment
 from seqjax.cells import GRUParams, LSTMParams
-from seqjax.linen import Recurrent
+from seqjax.linen import Attend, Recurrent
 
 B, T, F = 3, 5, 2
 KEY = jax.random.key(0)
@@ -238,3 +239,50 @@ def test_step_refuses_what_does_not_fit(unchecked):
         model.apply(variables, states[:1], XS[:, 0], method="step")
     with pytest.raises(ValueError, match="^bidirectional: a step forward cannot read what comes after it"):
         model.clone(bidirectional=True).apply(variables, states, XS[:, 0], method="step")
+
+
+def test_attend_owns_the_parameters_of_an_attention(x64):
+    attention = local_predictive(additive(4, coverage=True), 2, size=2)
+    attend, values, query = Attend(attention, query_size=2), random_xs(), jnp.ones((B, 2))
+    lengths = jnp.asarray(LENGTHS)
+    variables = jax.eval_shape(lambda values: attend.init(KEY, values, lengths, method="remember"), values)
+    shapes = {"query_kernel": (2, 4), "key_kernel": (F, 4), "bias": (4,), "score_kernel": (4,), "coverage_kernel": (4,)}
+    expected = {"attention": shapes, "kernel": (2, 2), "position_kernel": (2,)}
+    assert jax.tree.map(jnp.shape, variables["params"]["attention"]) == expected
+    variables = jax.tree.map(jnp.asarray, oracles.random_like(0, variables))
+    tree = variables["params"]["attention"]
+    params = LocalPredictiveParams(**tree | {"attention": AdditiveParams(**tree["attention"])})
+
+    @jax.jit
+    def run(variables, params):
+        memory = attend.apply(variables, values, lengths, method="remember")
+        own = attention.remember(params, values, lengths)
+        alignment = new_alignment(own)
+        return (memory, attend.apply(variables, memory, alignment, query)), (
+            own,
+            attention.attend(params, own, alignment, query),
+        )
+
+    assert_close(*run(variables, params))
+
+
+def test_scanned_steps_all_drop_the_same():
+    wire = seqjax.Cell(
+        init=lambda key, *, input_size: {"recurrent_kernel": jnp.ones((1, 1))},
+        initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 1)),
+        step=lambda params, h, x: (h, x),
+    )
+    model, xs = Recurrent(wire, layers=2, dropout_rate=0.5), jnp.ones((5, B, 20))
+
+    def by_steps(model, xs):
+        scan = nn.scan(
+            lambda model, states, x: model.step(states, x, deterministic=False),
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": False},
+        )
+        return scan(model, (jnp.zeros((B, 1)),) * 2, xs)[1]
+
+    ys = nn.apply(by_steps, model)(model.init(KEY, xs), xs, rngs={"dropout": KEY})
+    np.testing.assert_array_equal(ys, jnp.broadcast_to(ys[0], ys.shape))
+    assert set(np.unique(ys)) == {0.0, 2.0}
+    assert not np.array_equal(ys[0, 0], ys[0, 1])

@@ -1,0 +1,313 @@
+"""Attention: a decoder's look at every position of the source, weighed by how well each fits its state.
+
+An attention is three pure functions, as a cell is:
+
+    init(key, *, query_size, value_size) -> params
+    remember(params, values, lengths) -> memory                        # once for each example
+    attend(params, memory, alignment, query) -> (context, weights)     # once for each step
+
+`memory` holds what all steps and all hypotheses of an example share; the searches of `seqjax.decoding` never copy it.
+`alignment` is what the decoder has attended to so far. Weights are zero in the padding, and where a row has no position
+at all; whatever stands in the padding, NaN included, reaches neither a result nor a gradient.
+
+Letters: `S` source positions, `D` features of each, `H` of the decoder's state (the query), `A` of a key; `*B` any
+batch axes, none included.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import glorot_uniform, normal
+from jaxtyping import Array, Bool, Float, Int32, Integer, Key
+
+Params = Any
+
+
+class Memory(NamedTuple):
+    """A source that can be attended to."""
+
+    keys: Float[Array, "*B S A"]
+    values: Float[Array, "*B S D"]  # zero in the padding
+    mask: Bool[Array, "*B S"]  # true where the source has a position
+
+
+class Alignment(NamedTuple):
+    """What a decoder has attended to before this step."""
+
+    position: Int32[Array, "*B"]  # how many steps it has taken
+    attended: Float[Array, "*B S"]  # the sum of their weights, the coverage of See et al. (2017)
+
+
+class Attention(NamedTuple):
+    """The functions of an attention; see the top of this file for their arguments."""
+
+    init: Callable[..., Params]
+    remember: Callable[[Params, Array, Array | None], Memory]
+    attend: Callable[[Params, Memory, Alignment, Array], tuple[Array, Array]]
+    recurrent: bool = False  # whether a step looks at what those before it attended to
+
+
+class GeneralParams(NamedTuple):
+    """Parameters of `general`."""
+
+    kernel: Float[Array, "D H"]
+
+
+class AdditiveParams(NamedTuple):
+    """Parameters of `additive`."""
+
+    query_kernel: Float[Array, "H A"]
+    key_kernel: Float[Array, "D A"]
+    bias: Float[Array, " A"]
+    score_kernel: Float[Array, " A"]
+    coverage_kernel: Float[Array, " A"] | None = None
+
+
+class LocalPredictiveParams(NamedTuple):
+    """Parameters of `local_predictive`."""
+
+    attention: Params
+    kernel: Float[Array, "H P"]
+    position_kernel: Float[Array, " P"]
+
+
+def new_alignment(memory: Memory) -> Alignment:
+    """Gives the alignment of a decoder that has not taken a step.
+
+    >>> memory = dot().remember((), jnp.ones((2, 3, 4)), None)
+    >>> jax.tree.map(jnp.shape, new_alignment(memory))
+    Alignment(position=(2,), attended=(2, 3))
+    """
+    return Alignment(jnp.zeros(memory.mask.shape[:-1], jnp.int32), jnp.zeros(memory.mask.shape, memory.values.dtype))
+
+
+def next_alignment(alignment: Alignment, weights: Float[Array, "*B S"]) -> Alignment:
+    """Adds the weights of a step to what was attended to.
+
+    >>> next_alignment(Alignment(jnp.int32(0), jnp.zeros(2)), jnp.array([0.25, 0.75]))
+    Alignment(position=Array(1, dtype=int32), attended=Array([0.25, 0.75], dtype=float32))
+    """
+    return Alignment(alignment.position + 1, alignment.attended + weights)
+
+
+def dot() -> Attention:
+    """Scores a position by the inner product of its features and the query, which have one size.
+
+    Luong et al. (2015), equation 8, `dot`: score(h, v_s) = h . v_s
+
+    >>> attention = dot()
+    >>> memory = attention.remember((), jnp.array([[1.0, 0.0], [0.0, 1.0], [jnp.nan, 9.0]]), jnp.int32(2))
+    >>> context, weights = attention.attend((), memory, new_alignment(memory), jnp.log(jnp.array([3.0, 1.0])))
+    >>> print(jnp.round(weights, 2), jnp.round(context, 2))
+    [0.75 0.25 0.  ] [0.75 0.25]
+    """
+
+    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> tuple[()]:
+        if query_size != value_size:
+            raise ValueError(f"query_size: expected {value_size}, the size of the values, got {query_size}")
+        return ()
+
+    return _attention(init, lambda params, values: values, lambda params, keys, alignment, query: _inner(query, keys))
+
+
+def general() -> Attention:
+    """Scores a position by the inner product of the query and a linear map of its features.
+
+    Luong et al. (2015), equation 8, `general`: score(h, v_s) = h . (W v_s)
+
+    >>> attention = general()
+    >>> params = GeneralParams(jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+    >>> memory = attention.remember(params, jnp.array([[1.0, 0.0], [0.0, 1.0]]), None)
+    >>> _, weights = attention.attend(params, memory, new_alignment(memory), jnp.log(jnp.array([3.0, 1.0])))
+    >>> print(jnp.round(weights, 2))
+    [0.25 0.75]
+    """
+
+    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> GeneralParams:
+        return GeneralParams(glorot_uniform()(key, (value_size, query_size), jnp.float32))
+
+    return _attention(
+        init,
+        lambda params, values: values @ params.kernel,
+        lambda params, keys, alignment, query: _inner(query, keys),
+    )
+
+
+def additive(size: int, *, coverage: bool = False) -> Attention:
+    """Scores a position by a layer of `A` = `size` tanh units over the query and its features.
+
+    Bahdanau et al. (2015), appendix A.1.2, with a bias. Luong et al. (2015), equation 8, `concat`, is the same:
+    its one matrix, times query and features joined, is the sum of the two here.
+
+        score(h, v_s) = v . tanh(W h + U v_s + b)
+
+    With `coverage`, w c_s stands beside them, where c_s is the attention that s has had so far (See et al. 2017,
+    equation 11).
+
+    Raises:
+      ValueError: if `size` is below 1.
+
+    >>> attention = additive(size=1)
+    >>> params = AdditiveParams(jnp.array([[1.0]]), jnp.array([[1.0]]), jnp.zeros(1), jnp.array([2.0]))
+    >>> memory = attention.remember(params, jnp.array([[0.0], [1.0]]), None)
+    >>> _, weights = attention.attend(params, memory, new_alignment(memory), jnp.array([0.0]))
+    >>> print(*(f"{weight:.3f}" for weight in weights))
+    0.179 0.821
+    """
+    if size < 1:
+        raise ValueError(f"size: expected at least 1, got {size}")
+
+    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> AdditiveParams:
+        query_key, key_key, score_key, coverage_key = jax.random.split(key, 4)
+        return AdditiveParams(
+            query_kernel=glorot_uniform()(query_key, (query_size, size), jnp.float32),
+            key_kernel=glorot_uniform()(key_key, (value_size, size), jnp.float32),
+            bias=jnp.zeros(size, jnp.float32),
+            score_kernel=normal(size**-0.5)(score_key, (size,), jnp.float32),
+            coverage_kernel=normal(size**-0.5)(coverage_key, (size,), jnp.float32) if coverage else None,
+        )
+
+    def scores(params: AdditiveParams, keys: Array, alignment: Alignment, query: Array) -> Array:
+        features = (query @ params.query_kernel)[..., None, :] + keys
+        if coverage:
+            features += alignment.attended[..., None] * params.coverage_kernel
+        return jnp.tanh(features) @ params.score_kernel
+
+    attention = _attention(init, lambda params, values: values @ params.key_kernel + params.bias, scores)
+    return attention._replace(recurrent=coverage)
+
+
+def local_monotonic(attention: Attention, half_width: int) -> Attention:
+    """Looks only at the positions from t - D to t + D at step t, where D is `half_width`.
+
+    Luong et al. (2015), section 3.2, `local-m`, for sources and targets that run side by side. Beyond the end of the
+    source nothing is left to look at: weights and context are zero.
+
+    Raises:
+      ValueError: if `half_width` is negative.
+
+    >>> attention = local_monotonic(dot(), half_width=1)
+    >>> memory = attention.remember((), jnp.ones((5, 2)), None)
+    >>> print(attention.attend((), memory, Alignment(jnp.int32(4), jnp.zeros(5)), jnp.ones(2))[1])
+    [0.  0.  0.  0.5 0.5]
+    """
+    _check_half_width(half_width)
+
+    def attend(params: Params, memory: Memory, alignment: Alignment, query: Array) -> tuple[Array, Array]:
+        window = jnp.abs(jnp.arange(memory.mask.shape[-1]) - alignment.position[..., None]) <= half_width
+        return attention.attend(params, memory._replace(mask=memory.mask & window), alignment, query)
+
+    return attention._replace(attend=attend)
+
+
+def local_predictive(attention: Attention, half_width: int, *, size: int) -> Attention:
+    """Looks only near a position that the query predicts, by a layer of `size` tanh units, and less at what is far.
+
+    Luong et al. (2015), equations 9 and 10, `local-p`. For a source of S positions and D = `half_width`
+
+        p = S sigma(v . tanh(W h))        weights = softmax(scores) exp(-(s - p)^2 / (2 (D / 2)^2)), |s - p| <= D
+
+    The weights add up to less than 1, as in the paper.
+
+    Raises:
+      ValueError: if `half_width` or `size` is below 1.
+
+    >>> attention = local_predictive(dot(), half_width=2, size=1)
+    >>> params = LocalPredictiveParams((), jnp.zeros((2, 1)), jnp.zeros(1))  # p = 5 / 2
+    >>> memory = attention.remember(params, jnp.ones((5, 2)), None)
+    >>> _, weights = attention.attend(params, memory, new_alignment(memory), jnp.ones(2))
+    >>> print(*(f"{weight:.3f}" for weight in weights))
+    0.000 0.081 0.221 0.221 0.081
+    """
+    for name, value in (("half_width", half_width), ("size", size)):
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+
+    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> LocalPredictiveParams:
+        attention_key, kernel_key, position_key = jax.random.split(key, 3)
+        return LocalPredictiveParams(
+            attention.init(attention_key, query_size=query_size, value_size=value_size),
+            glorot_uniform()(kernel_key, (query_size, size), jnp.float32),
+            normal(size**-0.5)(position_key, (size,), jnp.float32),
+        )
+
+    def remember(params: LocalPredictiveParams, values: Array, lengths: Array | None) -> Memory:
+        return attention.remember(params.attention, values, lengths)
+
+    def attend(
+        params: LocalPredictiveParams, memory: Memory, alignment: Alignment, query: Array
+    ) -> tuple[Array, Array]:
+        length = jnp.sum(memory.mask, axis=-1)
+        predicted = length * jax.nn.sigmoid(jnp.tanh(query @ params.kernel) @ params.position_kernel)
+        distance = jnp.arange(memory.mask.shape[-1]) - predicted[..., None]
+        near = memory._replace(mask=memory.mask & (jnp.abs(distance) <= half_width))
+        _, weights = attention.attend(params.attention, near, alignment, query)
+        weights *= jnp.exp(-2 * (distance / half_width) ** 2)
+        return _weighted_sum(weights, memory.values), weights
+
+    return Attention(init, remember, attend, attention.recurrent)
+
+
+def coverage_loss(weights: Float[Array, "*B T S"]) -> Float[Array, "*B T"]:
+    """Computes how much each of `T` steps attends to what has been attended to before.
+
+    See et al. (2017), equation 12: sum_s min(a_ts, c_ts) with c_t = a_1 + ... + a_(t-1)
+
+    >>> coverage_loss(jnp.array([[1.0, 0.0], [0.75, 0.25], [0.0, 1.0]]))
+    Array([0.  , 0.75, 0.25], dtype=float32)
+    """
+    before = jnp.cumsum(weights, axis=-2) - weights
+    return jnp.sum(jnp.minimum(weights, before), axis=-1)
+
+
+def masked_softmax(scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"]) -> Float[Array, "*B S"]:
+    """Normalises the exponentials of the scores where the mask holds; zero elsewhere, and where it holds nowhere.
+
+    >>> masked_softmax(
+    ...     jnp.array([[1.0, 1.0, jnp.nan], [5.0, jnp.inf, 0.0]]), jnp.array([[True, True, False], [False] * 3])
+    ... )
+    Array([[0.5, 0.5, 0. ],
+           [0. , 0. , 0. ]], dtype=float32)
+    """
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    exponentials = jnp.where(mask, jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True)), 0)
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    return exponentials / jnp.where(total == 0, 1, total)
+
+
+def _attention(
+    init: Callable[..., Params],
+    keys_of: Callable[[Params, Array], Array],
+    scores: Callable[[Params, Array, Alignment, Array], Array],
+) -> Attention:
+    """Makes an attention over all positions of its keys and its scores."""
+
+    def remember(params: Params, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
+        mask = jnp.ones(values.shape[:-1], bool)
+        if lengths is not None:
+            mask = jnp.arange(values.shape[-2]) < lengths[..., None]
+            values = jnp.where(mask[..., None], values, 0)
+        return Memory(keys_of(params, values), values, mask)
+
+    def attend(
+        params: Params, memory: Memory, alignment: Alignment, query: Float[Array, "*B H"]
+    ) -> tuple[Float[Array, "*B D"], Float[Array, "*B S"]]:
+        weights = masked_softmax(scores(params, memory.keys, alignment, query), memory.mask)
+        return _weighted_sum(weights, memory.values), weights
+
+    return Attention(init, remember, attend)
+
+
+def _inner(query: Array, keys: Array) -> Array:
+    return jnp.einsum("...a,...sa->...s", query, keys)
+
+
+def _weighted_sum(weights: Array, values: Array) -> Array:
+    return jnp.einsum("...s,...sd->...d", weights, values)
+
+
+def _check_half_width(half_width: int) -> None:
+    if half_width < 0:
+        raise ValueError(f"half_width: expected at least 0, got {half_width}")
