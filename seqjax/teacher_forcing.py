@@ -1,0 +1,73 @@
+"""Teacher forcing: what a decoder reads and predicts in training, and how often it reads its own symbols instead.
+
+A decoder that predicts y_1 ... y_n and then `eos` reads `bos`, y_1 ... y_n. Trained on nothing else, it never sees
+the mistakes that it makes alone; scheduled sampling lets it read more and more of its own symbols (Bengio et al. 2015).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+
+class Forced(NamedTuple):
+    """Sequences of up to `L` symbols as a decoder takes them, in `L + 1` steps."""
+
+    inputs: Integer[Array, "*B T"]
+    targets: Integer[Array, "*B T"]
+    mask: Bool[Array, "*B T"]  # true where the target counts; nowhere in a row of length 0
+
+
+def teacher_forcing(
+    symbols: Integer[Array | np.ndarray, "*B L"], lengths: Integer[Array | np.ndarray, "*B"], *, bos: int, eos: int
+) -> Forced:
+    r"""Puts `bos` before each sequence to be read and `eos` after each to be predicted.
+
+    Args:
+      symbols: sequences padded to `L`, with anything in the padding.
+      lengths: of each sequence; a row of length 0 only fills the batch, not even its `eos` counts.
+      bos: read first.
+      eos: predicted last.
+
+    >>> forced = teacher_forcing(jnp.array([[5, 6, 7], [5, 0, 0]]), jnp.array([3, 1]), bos=1, eos=2)
+    >>> print(forced.inputs, forced.targets, sep="\n")
+    [[1 5 6 7]
+     [1 5 0 0]]
+    [[5 6 7 2]
+     [5 2 0 0]]
+    >>> forced.mask.sum(axis=1)
+    Array([4, 2], dtype=int32)
+    """
+    lengths = jnp.asarray(lengths)[..., None]
+    symbols = jnp.where(jnp.arange(symbols.shape[-1]) < lengths, symbols, 0)
+    begin = jnp.full_like(symbols[..., :1], bos)
+    steps = jnp.arange(symbols.shape[-1] + 1)
+    targets = jnp.concatenate([symbols, jnp.zeros_like(begin)], axis=-1)
+    return Forced(
+        inputs=jnp.concatenate([begin, symbols], axis=-1),
+        targets=jnp.where(steps == lengths, eos, targets),
+        mask=(steps <= lengths) & (lengths > 0),
+    )
+
+
+def inverse_sigmoid_decay(k: float) -> Callable[[int | Int[Array, ""]], Float[Array, ""]]:
+    """Makes the schedule by which a decoder comes to read its own symbols: the probability at each step of training.
+
+    Bengio et al. (2015), section 2.4: 1 - k / (k + exp(i / k)) at step i. For one that is linear, see
+    `optax.linear_schedule`.
+
+    Args:
+      k: at least 1; the larger, the later. Half of what is read is its own after k log k steps.
+
+    Raises:
+      ValueError: if `k` is below 1.
+
+    >>> schedule = inverse_sigmoid_decay(100.0)
+    >>> print(*(f"{schedule(step):.2f}" for step in (0, 460, 1000)))
+    0.01 0.50 1.00
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    return lambda step: 1 - k / (k + jnp.exp(step / k))
