@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.core.DatasetBuilder":
-    """Builder of a data set by its name, `brown/press` or any name of TFDS.
+    """Builder of a data set by its name: `brown/press`, `cmudict`, or any name of TFDS.
 
     Args:
       name: `name`, `name/config` or `name/config:version`.
@@ -19,6 +19,7 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     """
     import tensorflow_datasets as tfds
 
-    import experiments.datasets.brown.brown  # noqa: F401  registers itself
+    import experiments.datasets.brown.brown  # registers itself
+    import experiments.datasets.cmudict.cmudict  # noqa: F401  likewise
 
     return tfds.builder(name, data_dir=data_dir)

@@ -1,16 +1,39 @@
-"""Data: character vocabularies, contiguous-stream batches, and the text of files and TFDS data sets."""
+"""Data: vocabularies, batches of contiguous streams and of pairs by length, text and pairs of files and TFDS sets."""
 
+from seqjax.data.buckets import (
+    Bucket,
+    PairBatch,
+    evaluation_pair_batches,
+    make_buckets,
+    pair_batch,
+    pair_batches_per_epoch,
+)
+from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
 from seqjax.data.text import TextSplits, read_text_dataset, read_text_file, split_text
-from seqjax.data.vocabulary import UNKNOWN, CharVocabulary
+from seqjax.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, CharVocabulary, SymbolVocabulary
 
 __all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "SPECIALS",
+    "UNK",
     "UNKNOWN",
+    "Bucket",
     "CharVocabulary",
+    "PairBatch",
+    "PairSplits",
     "StreamBatch",
+    "SymbolVocabulary",
     "TextSplits",
     "batches_per_epoch",
     "evaluation_batches",
+    "evaluation_pair_batches",
+    "make_buckets",
+    "pair_batch",
+    "pair_batches_per_epoch",
+    "read_pair_dataset",
     "read_text_dataset",
     "read_text_file",
     "split_text",

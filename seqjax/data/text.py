@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqjax.data.splits import cut_missing_parts, read_splits
+
 DOCUMENT_BREAK = "\n\n"
 """What separates the examples of a data set in the running text."""
 
@@ -27,15 +29,7 @@ def split_text(train: str, validation: str | None = None, test: str | None = Non
     >>> [len(part) for part in split_text("all work and no play " * 100)]
     [1890, 105, 105]
     """
-    given = {"validation": validation, "test": test}
-    missing = [name for name, part in given.items() if part is None]
-    cuts = [len(train) * (100 - 5 * k) // 100 for k in range(len(missing), -1, -1)]
-    given |= {name: train[cuts[k] : cuts[k + 1]] for k, name in enumerate(missing)}
-    splits = TextSplits(train[: cuts[0]], **given)
-    for name, part in splits._asdict().items():
-        if not part:
-            raise ValueError(f"{name}: empty: the text is too short ({len(train)} characters) to be cut into parts")
-    return splits
+    return TextSplits(*cut_missing_parts(train, validation, test))
 
 
 def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
@@ -75,15 +69,8 @@ def read_text_dataset(builder: Any) -> TextSplits:
     if "text" not in texts and len(texts) != 1:
         raise ValueError(f"{name}: expected a feature 'text' or one text feature, got {builder.info.features}")
     feature = "text" if "text" in texts else texts[0]
-    builder.download_and_prepare(file_format="array_record")
-    if "train" not in builder.info.splits:
-        raise ValueError(f"{name}: expected a split 'train', got {sorted(builder.info.splits)}")
-
-    def read(split: str) -> str:
-        try:
-            return DOCUMENT_BREAK.join(example[feature].decode() for example in builder.as_data_source(split))
-        except RuntimeError as error:
-            where = builder.get_file_spec(split)
-            raise ValueError(f"{where}: damaged ({error}); delete {builder.data_path} to prepare it anew") from error
-
-    return split_text(**{split: read(split) for split in TextSplits._fields if split in builder.info.splits})
+    parts = {
+        split: DOCUMENT_BREAK.join(example[feature].decode() for example in examples)
+        for split, examples in read_splits(builder).items()
+    }
+    return split_text(**parts)

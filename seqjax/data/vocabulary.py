@@ -1,14 +1,21 @@
-"""The mapping between the characters of a text and the integer ids that a model reads."""
+"""The mapping between symbols, characters or words, and the integer ids that a model reads."""
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""The reserved first symbol: what a character that the training text lacks is read as."""
+"""The reserved first character: what a character that the training text lacks is read as."""
+
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+"""The reserved symbols of a `SymbolVocabulary`: padding, begin and end of a sequence, and any symbol it lacks."""
+
+PAD, BOS, EOS, UNK = range(len(SPECIALS))
 
 
 def _code_points(text: str) -> np.ndarray:
@@ -92,7 +99,99 @@ class CharVocabulary(NamedTuple):
         Raises:
           ValueError: an id is outside the vocabulary.
         """
-        ids = np.asarray(ids, np.int64)
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.size:
-            raise ValueError(f"ids: expected 0 to {self.size - 1}, got {ids.min()} to {ids.max()}")
-        return "".join([self.symbols[i] for i in ids.tolist()])
+        return "".join(_look_up(self.symbols, ids))
+
+
+@dataclass(frozen=True)
+class SymbolVocabulary:
+    """The symbols a model of whole sequences knows, any strings, after `SPECIALS` with the ids `PAD, BOS, EOS, UNK`.
+
+    A text is a sequence of characters as it stands, and of words once it has been split.
+
+    >>> vocabulary = SymbolVocabulary.from_sequences(["HH AH L OW".split(), "L OW".split()])
+    >>> vocabulary.size
+    8
+    >>> vocabulary.encode("L OW".split())
+    array([6, 7], dtype=int32)
+    >>> vocabulary.decode([BOS, 6, 7, EOS, PAD])
+    ['L', 'OW']
+    >>> SymbolVocabulary.from_list(vocabulary.to_list()) == vocabulary
+    True
+    """
+
+    symbols: tuple[str, ...]
+
+    @classmethod
+    def from_sequences(cls, sequences: Iterable[Sequence[str]]) -> "SymbolVocabulary":
+        """Collects the symbols of the training sequences, sorted.
+
+        Raises:
+          ValueError: there is no symbol.
+        """
+        symbols = set().union(*sequences) - {*SPECIALS}
+        if not symbols:
+            raise ValueError("sequences: a vocabulary needs at least one symbol, got none")
+        return cls((*SPECIALS, *sorted(symbols)))
+
+    @classmethod
+    def from_list(cls, symbols: Sequence[str]) -> "SymbolVocabulary":
+        """Restores a vocabulary from what `to_list` gave.
+
+        Raises:
+          ValueError: the symbols are not `SPECIALS` and then others, each once.
+        """
+        if (*symbols[: len(SPECIALS)],) != SPECIALS or len(set(symbols)) < len(symbols):
+            raise ValueError(f"symbols: expected {SPECIALS} and then others, each once, got {symbols!r}")
+        return cls(tuple(symbols))
+
+    def to_list(self) -> list[str]:
+        """Returns the symbols as a list that JSON can hold."""
+        return list(self.symbols)
+
+    @property
+    def size(self) -> int:
+        """The number of ids, those of `SPECIALS` included."""
+        return len(self.symbols)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: id for id, symbol in enumerate(self.symbols) if id >= UNK}  # no text spells the other specials
+
+    def encode(self, sequence: Sequence[str], *, allow_unknown: bool = False) -> Int32[np.ndarray, "N"]:
+        """Turns the `N` symbols of a sequence into ids, neither `BOS` nor `EOS` among them.
+
+        Args:
+          sequence: a text, for its characters, or a list of symbols.
+          allow_unknown: read symbols outside the vocabulary as `<unk>`.
+
+        Raises:
+          ValueError: the sequence holds symbols outside the vocabulary; the message names each and its first place.
+
+        >>> SymbolVocabulary.from_sequences(["abc"]).encode("abcd?")
+        Traceback (most recent call last):
+        ValueError: sequence: not in the vocabulary: 'd' at position 3, '?' at position 4
+        """
+        if not allow_unknown:
+            unknown = [symbol for symbol in dict.fromkeys(sequence) if symbol not in self._ids]
+            if unknown:
+                named = ", ".join(f"{symbol!r} at position {sequence.index(symbol)}" for symbol in unknown)
+                raise ValueError(f"sequence: not in the vocabulary: {named}")
+        return np.array([self._ids.get(symbol, UNK) for symbol in sequence], np.int32)
+
+    def decode(self, ids: Int[np.ndarray, "N"] | Sequence[int]) -> list[str]:
+        """Turns ids into symbols, up to the first `EOS`; `PAD` and `BOS` are left out.
+
+        Raises:
+          ValueError: an id is outside the vocabulary.
+        """
+        symbols = _look_up(self.symbols, ids)
+        end = symbols.index(SPECIALS[EOS]) if SPECIALS[EOS] in symbols else len(symbols)
+        return [symbol for symbol in symbols[:end] if symbol not in (SPECIALS[PAD], SPECIALS[BOS])]
+
+
+def _look_up(symbols: tuple[str, ...], ids: Int[np.ndarray, "N"] | Sequence[int]) -> list[str]:
+    """Gives the symbol of each id, or raises ValueError."""
+    ids = np.asarray(ids, np.int64)
+    if ids.size and not 0 <= ids.min() <= ids.max() < len(symbols):
+        raise ValueError(f"ids: expected 0 to {len(symbols) - 1}, got {ids.min()} to {ids.max()}")
+    return [symbols[i] for i in ids.tolist()]
