@@ -1,0 +1,207 @@
+"""How fast is the search itself? Beam search on an LSTM with attention, beside its limit and its peers.
+
+    python -m benchmarks.decode --out=decode.md
+
+decodes with hidden size 512, vocabulary 8,000, 40 source and 40 target positions. All run the model of `decode_model`:
+
+- limit: a scan of the step over as many rows, with tokens given and nothing chosen.
+- beam search, greedy search: those of seqjax.
+- keras_hub: its beam sampler around the same step on JAX, in an environment of its own.
+- Python loop: a beam search as people write it around a jitted step.
+- torch: an LSTMCell and a beam batched by hand.
+
+Each library has a process of its own. They must find the same tokens on a small case before any is timed. Compilation
+is not in the times; runs take turns, and a ratio is the median over the rounds, so that what disturbs a round
+disturbs both sides of it. No sequence ends before 40 tokens, except where it says so.
+"""
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from benchmarks import decode_jax
+from benchmarks.decode_model import Sizes
+from benchmarks.peer import Peer, peer
+
+flags.DEFINE_list("batches", ["1", "16", "64"], "Numbers of examples.")
+flags.DEFINE_list("beams", ["1", "5", "10"], "Numbers of hypotheses of each example.")
+flags.DEFINE_integer("repeats", 7, "Rounds at each point.", lower_bound=1)
+flags.DEFINE_string("keras_python", None, "Python that has keras_hub, jax and jaxtyping; by default one is set up.")
+flags.DEFINE_string("cache", "~/.cache/seqjax/keras_hub", "Where that environment is, or is to be set up.")
+flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.")
+
+PAUSE = 0.3  # seconds in which the threads of the library that ran before come to rest
+SMALL = Sizes(hidden=48, vocabulary=130, source=7, target=9)
+LONG_SOURCE = 400  # positions, so that a copied context would stand out
+Contestant = Callable[..., dict]
+
+
+def keras_python(python: str | None, cache: str) -> str:
+    """Gives a Python that has keras_hub: the one told, or that of a virtual environment, made where it is missing.
+
+    Raises:
+      OSError, subprocess.CalledProcessError: if it cannot be set up.
+    """
+    if python is not None:
+        return python
+    folder = Path(cache).expanduser()
+    python = str(folder / "bin" / "python")
+    if not Path(python).exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    packages = [f"jax=={jax.__version__}", "jaxtyping", "keras-hub"]  # does nothing where they are there
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    return python
+
+
+def check_agreement(contestants: dict[str, Contestant]) -> None:
+    """Raises ValueError unless all find the same tokens, where they choose at all."""
+    for batch, beam in (3, 1), (3, 4):
+        point = {"sizes": SMALL._asdict(), "batch": batch, "beam": beam}
+        names = [name for name in contestants if name != "limit" and (beam == 1 or name != "greedy search")]
+        found = {name: contestants[name](**point)["result"] for name in names}
+        for name, tokens in found.items():
+            if tokens != found["beam search"]:
+                raise ValueError(f"{name} finds {tokens} but beam search {found['beam search']}, at beam size {beam}")
+
+
+def rounds(asks: dict[str, Callable[[], dict]], repeats: int) -> dict[str, np.ndarray]:
+    """Measures the seconds of each in each round, in turns, after all have compiled."""
+    for ask in asks.values():
+        ask()
+    seconds = {name: np.zeros(repeats) for name in asks}
+    for i in range(repeats):
+        names = list(asks) if i % 2 == 0 else list(asks)[::-1]
+        for name in names:
+            time.sleep(PAUSE)
+            seconds[name][i] = asks[name]()["seconds"]
+    return seconds
+
+
+def compare(contestants: dict[str, Contestant], batch: int, beam: int, repeats: int) -> dict[str, np.ndarray]:
+    point = {"sizes": Sizes()._asdict(), "batch": batch, "beam": beam}
+    chosen = {name: ask for name, ask in contestants.items() if beam == 1 or name != "greedy search"}
+    return rounds({name: partial(ask, **point) for name, ask in chosen.items()}, repeats)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---:"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def report_points(measured: dict[tuple[int, int], dict[str, np.ndarray]], names: list[str]) -> str:
+    """Writes sentences a second, and how often the time of one is in that of another."""
+    peers = [name for name in names if name not in ("limit", "beam search", "greedy search")]
+    header = ["batch", "beam", *names, "beam search / limit", "greedy search / limit"]
+    header += [f"{name} / beam search" for name in peers]
+    rows = []
+    for (batch, beam), seconds in measured.items():
+
+        def ratio(above: str, below: str, seconds: dict = seconds) -> str:
+            return f"{np.median(seconds[above] / seconds[below]):.2f}" if above in seconds else "-"
+
+        speeds = [f"{batch / np.median(seconds[name]):.1f}" if name in seconds else "-" for name in names]
+        ratios = [ratio("beam search", "limit"), ratio("greedy search", "limit")]
+        rows.append([str(batch), str(beam), *speeds, *ratios, *(ratio(name, "beam search") for name in peers)])
+    return "Sentences a second, then ratios of times:\n\n" + table(header, rows)
+
+
+def report_growth(measured: dict[tuple[int, int], dict[str, np.ndarray]]) -> str:
+    """Fits how the time of beam search grows with the rows, batch x beam: linearly with exponent 1."""
+    rows = np.array([batch * beam for batch, beam in measured])
+    seconds = np.array([np.median(each["beam search"]) for each in measured.values()])
+    if len(set(rows)) < 2:
+        return ""
+    exponent, constant = np.polyfit(np.log(rows), np.log(seconds), 1)
+    return f"Beam search takes about {np.exp(constant):.3f} s x rows^{exponent:.2f} for batch x beam rows."
+
+
+def report_ends(ask: Contestant, batch: int, beam: int, repeats: int) -> str:
+    """Shows that the time falls with the length at which all sequences end."""
+    sizes = Sizes()
+    point = {"what": "ending_beam_search", "sizes": sizes._asdict(), "batch": batch, "beam": beam}
+    ends = sizes.target // 4, sizes.target // 2, sizes.target
+    seconds = rounds({str(end): partial(ask, **point, end=end) for end in ends}, repeats)
+    whole = seconds[str(sizes.target)]
+    lines = [[end, f"{np.median(each):.3f}", f"{np.median(each / whole):.2f}"] for end, each in seconds.items()]
+    header = ["all end after", "seconds", "of the whole"]
+    return f"Batch {batch}, beam {beam}, greatest length {sizes.target}:\n\n" + table(header, lines)
+
+
+def report_memory(batch: int = 16) -> str:
+    """Shows that the search does not hold its context once for each hypothesis."""
+    sizes = Sizes(source=LONG_SOURCE)
+    context = 2 * batch * sizes.source * sizes.hidden * 4
+    used = {beam: decode_jax.memory(sizes, batch, beam) for beam in (1, 10)}
+    lines = [[str(beam), f"{each / 1e6:.1f}", f"{each / batch / beam / 1e6:.2f}"] for beam, each in used.items()]
+    title = f"""Memory besides the arguments, with batch {batch} and {sizes.source} source positions. The context takes
+{context / 1e6:.0f} MB; held once for each hypothesis it would take {10 * context / 1e6:.0f} MB at beam 10:"""
+    return f"{title}\n\n" + table(["beam", "MB", "MB a hypothesis"], lines)
+
+
+def machine() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                load = "/".join(f"{each:.1f}" for each in os.getloadavg())
+                return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores, load at the start {load}"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def versions(peers: list[Peer]) -> str:
+    named = {name: version for each in peers for name, version in each.versions.items()}
+    return ", ".join(f"{name} {version}" for name, version in {"Python": platform.python_version(), **named}.items())
+
+
+def main(argv: list[str]) -> None:
+    args = flags.FLAGS
+    batches, beams = ([int(each) for each in values] for values in (args.batches, args.beams))
+    parts = []
+
+    def say(text: str) -> None:
+        parts.append(text)
+        print(text, end="\n\n", flush=True)
+
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(peer("benchmarks.decode_jax"))
+        torch = stack.enter_context(peer("benchmarks.decode_torch"))
+        names = ("limit", "beam search", "greedy search", "Python loop")
+        contestants = {name: partial(ours.ask, what=name.lower().replace(" ", "_")) for name in names}
+        contestants["torch"] = torch.ask
+        peers = [ours, torch]
+        try:
+            keras = stack.enter_context(peer("benchmarks.decode_keras", keras_python(args.keras_python, args.cache)))
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+            say(f"keras_hub is not in the table, for it could not be started: {error}")
+        else:
+            contestants["keras_hub"] = keras.ask
+            peers.append(keras)
+
+        say(f"{machine()}; {versions(peers)}; medians of {args.repeats} rounds.")
+        check_agreement(contestants)
+        say("All find the same tokens on a small case.")
+        measured = {}
+        for batch in batches:
+            for beam in beams:
+                measured[batch, beam] = compare(contestants, batch, beam, args.repeats)
+                medians = {name: f"{np.median(each):.3f} s" for name, each in measured[batch, beam].items()}
+                print(f"batch {batch}, beam {beam}: {medians}", flush=True)
+        say(report_points(measured, list(contestants)))
+        say(report_growth(measured))
+        say(report_ends(ours.ask, batches[-1], beams[-1], args.repeats))
+    say(report_memory())
+    if args.out:
+        Path(args.out).write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

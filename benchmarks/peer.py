@@ -1,0 +1,79 @@
+"""A measurement in a process of its own, asked and answered by lines of JSON.
+
+Libraries keep threads, and some let them spin after a call. So each library has a process, which does nothing until it
+is asked; then the one that asks can let them take turns.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -> None:
+    """Answers the questions on stdin until it ends.
+
+    The first answer are the versions. A question holds the arguments of `prepare`, which gives what is to be timed: a
+    function that waits for its result and returns it as lists. It is called once before it is timed, to compile.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    prepared = {}
+    print(json.dumps(versions), file=answers, flush=True)
+    for line in sys.stdin:
+        if line not in prepared:
+            start = time.perf_counter()
+            function = prepare(**json.loads(line))
+            result = function()
+            prepared[line] = function
+            answer = {"result": result, "seconds": time.perf_counter() - start}
+        else:
+            start = time.perf_counter()
+            prepared[line]()
+            answer = {"seconds": time.perf_counter() - start}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class Peer(NamedTuple):
+    """A process that answers questions."""
+
+    versions: dict[str, str]
+    ask: Callable[..., dict[str, Any]]  # the first time: the result and the seconds with compilation; then the seconds
+
+
+@contextlib.contextmanager
+def peer(module: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
+    """Runs a module that calls `serve`.
+
+    Raises:
+      RuntimeError: if the process ends before it answers.
+    """
+    process = subprocess.Popen(
+        [python, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+    )
+
+    def answer() -> dict[str, Any]:
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{module} ended without an answer, with exit code {process.wait()}")
+        return json.loads(line)
+
+    def ask(**question) -> dict[str, Any]:
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
+        return answer()
+
+    with process:
+        yield Peer(answer(), ask)

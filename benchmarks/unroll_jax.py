@@ -1,0 +1,190 @@
+"""What `unroll` compares in JAX: a recurrent layer of each library, as that library's own pages write it.
+
+Each is a function `(cell, sizes) -> (params, apply)`, pure in `apply(params, xs [B, T, I]) -> ys [B, T, H]`. All that
+comes after is the same for all: the gradient, the compilation, where the arrays are.
+"""
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import seqjax
+from benchmarks import peer, unroll_work
+from benchmarks.unroll_work import Sizes
+
+Layer = tuple[Any, Callable[[Any, jax.Array], jax.Array]]
+CELLS = {
+    "lstm": seqjax.lstm,
+    "gru": seqjax.gru,
+    "gru_reset_after": partial(seqjax.gru, reset_after=True),
+    "simple_rnn": seqjax.simple_rnn,
+}
+KEY = jax.random.key(0)
+PRODUCT = 2048  # rows and columns of the matrices whose product tells what the machine can do
+
+
+def seqjax_layer(cell: str, sizes: Sizes) -> Layer:
+    cell = CELLS[cell](sizes.hidden)
+    return cell.init(KEY, input_size=sizes.inputs), lambda params, xs: seqjax.unroll(cell, params, xs)[1]
+
+
+def seqjax_random_lengths(cell: str, sizes: Sizes) -> Layer:
+    cell = CELLS[cell](sizes.hidden)
+    lengths = jnp.asarray(unroll_work.random_lengths(sizes))
+    widths = sizes.inputs, *(unroll_work.LAYERS - 1) * [2 * sizes.hidden]
+    keys = jax.random.split(KEY, (unroll_work.LAYERS, 2))
+    params = [tuple(cell.init(key, input_size=width) for key in pair) for width, pair in zip(widths, keys, strict=True)]
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        for pair in params:
+            _, xs = seqjax.bidirectional((cell, cell), pair, xs, lengths=lengths)
+        return xs
+
+    return params, apply
+
+
+def linen_layer(cell: str, sizes: Sizes) -> Layer:
+    from flax import linen as nn
+
+    cells = {"lstm": nn.OptimizedLSTMCell, "gru_reset_after": nn.GRUCell, "simple_rnn": nn.SimpleCell}
+    rnn = nn.RNN(cells[cell](sizes.hidden))
+    return rnn.init(KEY, jnp.zeros((1, 1, sizes.inputs))), rnn.apply
+
+
+def nnx_layer(cell: str, sizes: Sizes) -> Layer:
+    from flax import nnx
+
+    cells = {"lstm": nnx.OptimizedLSTMCell, "gru_reset_after": nnx.GRUCell, "simple_rnn": nnx.SimpleCell}
+    rngs = nnx.Rngs(0)
+    rnn = nnx.RNN(cells[cell](sizes.inputs, sizes.hidden, rngs=rngs), rngs=rngs)
+    definition, params, others = nnx.split(rnn, nnx.Param, ...)
+    return params, lambda params, xs: nnx.merge(definition, params, others)(xs)
+
+
+def haiku_layer(cell: str, sizes: Sizes) -> Layer:
+    import haiku as hk
+
+    cells = {"lstm": hk.LSTM, "gru": hk.GRU, "simple_rnn": hk.VanillaRNN}
+
+    @hk.without_apply_rng
+    @hk.transform
+    def rnn(xs: jax.Array) -> jax.Array:
+        core = cells[cell](sizes.hidden)
+        return hk.dynamic_unroll(core, xs, core.initial_state(len(xs)), time_major=False)[0]
+
+    return rnn.init(KEY, jnp.zeros((1, 1, sizes.inputs))), rnn.apply
+
+
+def equinox_layer(cell: str, sizes: Sizes) -> Layer:
+    import equinox as eqx
+
+    cells = {"lstm": eqx.nn.LSTMCell, "gru_reset_after": eqx.nn.GRUCell}
+    params, static = eqx.partition(cells[cell](sizes.inputs, sizes.hidden, key=KEY), eqx.is_array)
+    zeros = jnp.zeros(sizes.hidden)
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        module = eqx.combine(params, static)
+
+        def step(state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+            state = module(x, state)
+            return state, state[0] if cell == "lstm" else state
+
+        start = (zeros, zeros) if cell == "lstm" else zeros
+        return jax.vmap(lambda xs: jax.lax.scan(step, start, xs)[1])(xs)
+
+    return params, apply
+
+
+def keras_layer(cell: str, sizes: Sizes) -> Layer:
+    os.environ["KERAS_BACKEND"] = "jax"  # read once, when keras is imported
+    from keras import layers
+
+    cells = {
+        "lstm": layers.LSTM,
+        "gru": partial(layers.GRU, reset_after=False),
+        "gru_reset_after": layers.GRU,
+        "simple_rnn": layers.SimpleRNN,
+    }
+    layer = cells[cell](sizes.hidden, return_sequences=True)
+    layer.build((sizes.batch, sizes.steps, sizes.inputs))
+    params, others = ([each.value for each in v] for v in (layer.trainable_variables, layer.non_trainable_variables))
+    return params, lambda params, xs: layer.stateless_call(params, others, xs)[0]
+
+
+LAYERS = {
+    "seqjax": seqjax_layer,
+    "seqjax_random_lengths": seqjax_random_lengths,
+    "flax.linen": linen_layer,
+    "flax.nnx": nnx_layer,
+    "haiku": haiku_layer,
+    "equinox": equinox_layer,
+    "keras": keras_layer,
+}
+
+
+@cache
+def placed(seed: int, shape: tuple[int, ...]) -> jax.Array:
+    """Draws an array and cuts its first axis, the batch, into a part for each device, where that goes."""
+    array = unroll_work.normal(seed, shape)
+    return jax.device_put(array, _sharding(len(array), "batch"))
+
+
+def _sharding(rows: int, *axes: str) -> NamedSharding:
+    devices = jax.devices()
+    return NamedSharding(Mesh(devices if rows % len(devices) == 0 else devices[:1], ("batch",)), PartitionSpec(*axes))
+
+
+def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, tuple]:
+    """Gives what is to be compiled, and its arguments: a layer, and the gradients of its parameters and inputs."""
+    if what == "product":
+        a, b = jax.device_put((unroll_work.normal(0, (PRODUCT, PRODUCT)), unroll_work.normal(1, (PRODUCT, PRODUCT))))
+        return jnp.matmul, (a, b)
+    params, apply = LAYERS[what](cell, sizes)
+    params = jax.device_put(params, _sharding(sizes.batch))
+    xs = placed(0, (sizes.batch, sizes.steps, sizes.inputs))
+    if not gradient:
+        return apply, (params, xs)
+
+    def with_gradient(params: Any, xs: jax.Array, cotangents: jax.Array) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        ys, pull_back = jax.vjp(apply, params, xs)
+        return ys, pull_back(cotangents)
+
+    return with_gradient, (params, xs, placed(1, jax.eval_shape(apply, params, xs).shape))
+
+
+def prepare(*, what: str, cell: str, sizes: dict[str, int], gradient: bool) -> Callable[[], dict[str, Any]]:
+    """Gives what is to be timed; it returns what its compilation cost and told."""
+    function, args = work(what=what, cell=cell, sizes=Sizes(**sizes), gradient=gradient)
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    seconds = time.perf_counter() - start
+    analysis = compiled.memory_analysis()  # of one device
+    needed = analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
+    devices = len(jax.tree.leaves(args)[-1].sharding.device_set)
+
+    def run() -> dict[str, Any]:
+        results = jax.block_until_ready(compiled(*args))
+        shape = jax.tree.leaves(results)[0].shape
+        return {"shape": shape, "compile": seconds, "bytes": devices * needed, "devices": devices}
+
+    return run
+
+
+def versions() -> dict[str, str]:
+    installed = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    named = {
+        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "dm-haiku") if name in installed
+    }
+    return named
+
+
+if __name__ == "__main__":
+    peer.serve(versions(), prepare)
