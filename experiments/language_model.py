@@ -29,28 +29,32 @@ from seqjax.losses import bits_per_character, mean_nll
 from seqjax.models.language_model import LanguageModel
 from seqjax.training import LossFn, make_eval_step
 
-flags.DEFINE_string("dataset", "brown/press", "A TFDS text set: brown/press, brown/all, or any that TFDS knows.")
-flags.DEFINE_string("text", None, "A UTF-8 file to read instead of a data set.")
-flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
-flags.DEFINE_integer("hidden_size", 256, "Size of the hidden state.")
-flags.DEFINE_integer("layers", 1, "Recurrent layers.")
-flags.DEFINE_integer("batch_size", 32, "Streams that are read side by side.")
-flags.DEFINE_integer("length", 64, "Characters of a stream between two updates, over which gradients flow.")
-flags.DEFINE_float("epochs", 9, "Passes over the training text.")
-flags.DEFINE_float("learning_rate", 1.2e-2, "Its peak: warm-up is linear, decay a cosine to 1%.")
-flags.DEFINE_integer("warmup_steps", 100, "Steps of warm-up.")
-flags.DEFINE_float("weight_decay", 0.01, "Of AdamW.")
-flags.DEFINE_float("weight_drop", 0.05, "Share of recurrent weights dropped in an update.")
-flags.DEFINE_float("dropout", 0.1, "Share of features dropped between and after the recurrent layers.")
-flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
-flags.DEFINE_bool("dynamic_evaluation", False, "Also report the test score of a model that goes on learning.")
-flags.DEFINE_bool("sample_only", False, "Write text with the newest checkpoint of --run_folder, nothing else.")
-flags.DEFINE_string("prompt", None, "What the text begins with; by default, a new line.")
-flags.DEFINE_integer("characters", 200, "How many characters to write.")
-flags.DEFINE_bool("greedy", False, "Always take the most probable character.")
-flags.DEFINE_float("temperature", 0.5, "Logits are divided by it.")
-flags.DEFINE_integer("top_k", None, "Choose among so many most probable characters.")
-flags.DEFINE_float("top_p", None, "Choose among the most probable characters that share this probability.")
+
+def define_flags() -> None:
+    """Defines the flags, of which `main` alone knows."""
+    flags.DEFINE_string("dataset", "brown/press", "A TFDS text set: brown/press, brown/all, or any that TFDS knows.")
+    flags.DEFINE_string("text", None, "A UTF-8 file to read instead of a data set.")
+    flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
+    flags.DEFINE_integer("hidden_size", 256, "Size of the hidden state.")
+    flags.DEFINE_integer("layers", 1, "Recurrent layers.")
+    flags.DEFINE_integer("batch_size", 32, "Streams that are read side by side.")
+    flags.DEFINE_integer("length", 64, "Characters of a stream between two updates, over which gradients flow.")
+    flags.DEFINE_float("epochs", 9, "Passes over the training text.")
+    flags.DEFINE_float("learning_rate", 1.2e-2, "Its peak: warm-up is linear, decay a cosine to 1%.")
+    flags.DEFINE_integer("warmup_steps", 100, "Steps of warm-up.")
+    flags.DEFINE_float("weight_decay", 0.01, "Of AdamW.")
+    flags.DEFINE_float("weight_drop", 0.05, "Share of recurrent weights dropped in an update.")
+    flags.DEFINE_float("dropout", 0.1, "Share of features dropped between and after the recurrent layers.")
+    flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
+    flags.DEFINE_bool("dynamic_evaluation", False, "Also report the test score of a model that goes on learning.")
+    flags.DEFINE_bool("sample_only", False, "Write text with the newest checkpoint of --run_folder, nothing else.")
+    flags.DEFINE_string("prompt", None, "What the text begins with; by default, a new line.")
+    flags.DEFINE_integer("characters", 200, "How many characters to write.")
+    flags.DEFINE_bool("greedy", False, "Always take the most probable character.")
+    flags.DEFINE_float("temperature", 0.5, "Logits are divided by it.")
+    flags.DEFINE_integer("top_k", None, "Choose among so many most probable characters.")
+    flags.DEFINE_float("top_p", None, "Choose among the most probable characters that share this probability.")
+
 
 CONTEXT = 1000  # characters read before those that are scored
 
@@ -258,4 +262,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run.launch(main)
+    run.launch(main, define_flags)

@@ -7,7 +7,7 @@ folder holds
     metrics.csv            step, seconds of training, name and value of each metric
     events.out.tfevents.*  the same for TensorBoard
     samples/               what the model produced before the first step and after each epoch
-    learning_curve.png     the metric of the task over the steps, in training and validation
+    learning_curve.png     the metric of the task over the steps, in training and validation, and other figures
     result.json            command, minutes, machine, scores and baselines of the finished run
 """
 
@@ -22,7 +22,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +33,9 @@ from tqdm import tqdm
 
 from seqjax import checkpoint
 from seqjax.training import LossFn, TrainState, init_train_state, make_train_step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 flags.DEFINE_string("run_folder", None, "The folder of the run; by default a new one under runs/.")
 flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder from its newest checkpoint.")
@@ -62,15 +65,17 @@ class Task(NamedTuple):
     test: Callable[[Any], dict[str, float]]  # params -> scores on the test part
     baselines: Callable[[], dict[str, float]]  # the same scores of models that anyone has
     metadata: dict[str, Any]  # what it takes to use the parameters again, for JSON
+    figures: Callable[[Any], dict[str, "Figure"]] = lambda params: {}  # params -> more to look at, by name of the file
 
 
-def launch(main: Callable[[list[str]], None]) -> None:
+def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; of what libraries log, only warnings are shown."""
 
     def quiet_main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
         main(argv)
 
+    define_flags()
     app.run(quiet_main)
 
 
@@ -168,7 +173,7 @@ def _train(
         save()
     train_step = make_train_step(task.loss, task.optimizer, task.max_grad_norm)
     log = _metric_log(folder, first, seconds)
-    with _stop_signals() as stop, _progress_bar(task, first) as bar:
+    with _stop_signals() as stop, _compilations("train_step") as compiled, _progress_bar(task, first) as bar:
         for step in range(first + 1, task.steps + 1):
             state, metrics = train_step(state, task.batch(step - 1))
             unread.append(metrics)
@@ -186,13 +191,14 @@ def _train(
                     words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
                     print(f"Epoch {step / task.steps_per_epoch:.3g}, validation: {words}")
                     show_sample(step)
-                _plot(folder, task.metric)
+                _plot(folder, task, state.params)
             if epoch_ends or stop or step % save_every == 0:
                 save()
             if stop:
                 bar.close()
                 print(f"Stopped by {stop[0].name} after step {step}; to go on: --resume --run_folder={folder}")
                 raise SystemExit(128 + stop[0])
+    print(f"The training step was compiled {len(compiled)} times, in {sum(compiled):.1f} seconds.")
     return state
 
 
@@ -245,6 +251,22 @@ def _stop_signals() -> Iterator[list[signal.Signals]]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _compilations(name: str) -> Iterator[list[float]]:
+    """Collects the seconds that each compilation of the jitted function of that name takes."""
+    seconds: list[float] = []
+
+    def note(event: str, duration: float, **what: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration" and what.get("fun_name") == f"jit({name})":
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
 def _metric_log(folder: Path, step: int, seconds: Callable[[], float]) -> Callable[[int, dict[str, float]], None]:
     """Opens the metrics of a run that is about to leave `step`; what a killed run logged beyond it is dropped."""
     path = folder / "metrics.csv"
@@ -267,8 +289,8 @@ def _metric_log(folder: Path, step: int, seconds: Callable[[], float]) -> Callab
     return log
 
 
-def _plot(folder: Path, metric: str) -> None:
-    """Draws the learning curve, where matplotlib is installed."""
+def _plot(folder: Path, task: Task, params: Any) -> None:
+    """Draws the learning curve and the task's own figures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     from seqjax.plots import learning_curve
@@ -277,9 +299,11 @@ def _plot(folder: Path, metric: str) -> None:
     with (folder / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             part, _, name = row["metric"].partition("/")
-            if name == metric:
+            if name == task.metric:
                 curves.setdefault(part, []).append((int(row["step"]), float(row["value"])))
-    learning_curve(curves, metric.replace("_", " ")).savefig(folder / "learning_curve.png", dpi=150)
+    figures = {"learning_curve": learning_curve(curves, task.metric.replace("_", " "))} | task.figures(params)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,10 +1,21 @@
 """Figures; matplotlib, the extra `plots`, is imported only where one is drawn."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class AttentionMap(NamedTuple):
+    """What a decoder looked at: a row of weights over `S` source symbols for each of `T` target symbols."""
+
+    weights: Float[np.ndarray, "T S"]
+    source: Sequence[str]
+    target: Sequence[str]
 
 
 def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: str) -> "Figure":
@@ -32,4 +43,45 @@ def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: st
     axes.set(xlabel="step", ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend()
+    return figure
+
+
+def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) -> "Figure":
+    """Draws heat-maps of attention weights, three side by side, on one scale from 0, white, to 1.
+
+    Args:
+      maps: what to draw.
+      xlabel: what a source symbol is.
+      ylabel: what a target symbol is.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: if there is no map, or the weights of one are not `T` by `S`.
+
+    >>> figure = attention_maps([AttentionMap(np.eye(2), "ab", "AB")], xlabel="letter", ylabel="capital")
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['a', 'b']
+    """
+    from matplotlib.figure import Figure
+
+    if not maps:
+        raise ValueError("maps: expected at least one, got none")
+    for number, (weights, source, target) in enumerate(maps):
+        if weights.shape != (len(target), len(source)):
+            expected = (len(target), len(source))
+            raise ValueError(f"maps[{number}].weights: expected shape {expected}, got {weights.shape}")
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (weights, source, target) in zip(grid, maps, strict=False):
+        image = axes.imshow(weights, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        axes.set_xticks(range(len(source)), source)
+        axes.set_yticks(range(len(target)), target)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+    for axes in grid[len(maps) :]:
+        axes.axis("off")
+    figure.colorbar(image, ax=figure.axes, label="attention weight", shrink=0.6)
     return figure

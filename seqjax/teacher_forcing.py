@@ -42,7 +42,7 @@ def teacher_forcing(
     """
     lengths = jnp.asarray(lengths)[..., None]
     symbols = jnp.where(jnp.arange(symbols.shape[-1]) < lengths, symbols, 0)
-    begin = jnp.full_like(symbols[..., :1], bos)
+    begin = jnp.full((*symbols.shape[:-1], 1), bos, symbols.dtype)
     steps = jnp.arange(symbols.shape[-1] + 1)
     targets = jnp.concatenate([symbols, jnp.zeros_like(begin)], axis=-1)
     return Forced(

@@ -1,4 +1,4 @@
-"""What every test may ask for: 64-bit floats, a count of compilations, proof that a function lowers."""
+"""What every test may ask for: 64-bit floats, a count of compilations, proof of lowering, a run of an experiment."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ import jax
 import jax.export
 import jaxtyping
 import pytest
+from absl import flags
 
 hypothesis.settings.register_profile(
     "seqjax",
@@ -75,3 +76,23 @@ def compilations() -> Callable[[], contextlib.AbstractContextManager[list[str]]]
             jax.monitoring.unregister_event_duration_listener(listen)
 
     return record
+
+
+@pytest.fixture(scope="session")
+def run_experiment() -> Callable[..., None]:
+    """`run_experiment(module, "--flag=value", ...)` does what `python -m` does with a script of experiments."""
+
+    def run(module, *arguments) -> None:
+        before = set(flags.FLAGS)
+        module.define_flags()
+        defined = set(flags.FLAGS) - before  # what libraries define later is theirs
+        try:
+            flags.FLAGS([module.__name__, *map(str, arguments)])
+            module.main([module.__name__])
+        finally:
+            for name in defined:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+            flags.FLAGS.mark_as_parsed()
+
+    return run

@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from experiments import language_model
 from seqjax import checkpoint
@@ -28,17 +27,16 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, text):
+def finished(tmp_path_factory, text, run_main):
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run_main(f"--text={text}", f"--run_folder={folder}", *TINY, "--epochs=3")
     return folder
 
 
-def run_main(*arguments):
-    with flagsaver.flagsaver():
-        flags.FLAGS(["language_model", *map(str, arguments)])
-        language_model.main(["language_model"])
+@pytest.fixture(scope="module")
+def run_main(run_experiment):
+    return partial(run_experiment, language_model)
 
 
 def arrays(folder):
@@ -87,7 +85,7 @@ def test_run_folder_is_complete(finished):
     assert validation == sorted(validation, reverse=True)
 
 
-def test_killed_and_stopped_and_resumed_equals_unbroken(finished, text, tmp_path):
+def test_killed_and_stopped_and_resumed_equals_unbroken(finished, text, tmp_path, run_main):
     folder = tmp_path / "broken"
     process = start(f"--text={text}", f"--run_folder={folder}", *TINY, "--epochs=3")
     wait_for(process, "--- sample after step 50 ---")
@@ -115,7 +113,7 @@ def test_killed_and_stopped_and_resumed_equals_unbroken(finished, text, tmp_path
         assert sample.read_text() == (folder / "samples" / sample.name).read_text()
 
 
-def test_sampling_needs_only_the_run_folder(finished, tmp_path, capsys):
+def test_sampling_needs_only_the_run_folder(finished, tmp_path, capsys, run_main):
     folder = shutil.copytree(finished, tmp_path / "elsewhere")
     run_main(f"--run_folder={folder}", "--sample_only", "--prompt=the q", "--characters=30", "--greedy")
     written = capsys.readouterr().out.strip("\n")
@@ -124,7 +122,7 @@ def test_sampling_needs_only_the_run_folder(finished, tmp_path, capsys):
     assert capsys.readouterr().out.strip("\n") == written
 
 
-def test_damaged_checkpoint_falls_back_and_says_so(finished, tmp_path, capsys):
+def test_damaged_checkpoint_falls_back_and_says_so(finished, tmp_path, capsys, run_main):
     folder = shutil.copytree(finished, tmp_path / "damaged")
     newest = checkpoint.latest(folder / "checkpoints").path
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -146,7 +144,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(finished, tmp_path, capsys):
         (["--sample_only", "--prompt=Ω"], "--prompt='Ω': .*'Ω' at position 0"),
     ],
 )
-def test_what_does_not_fit_the_run_is_named(finished, arguments, message):
+def test_what_does_not_fit_the_run_is_named(finished, arguments, message, run_main):
     before = arrays(finished)
     with pytest.raises(ValueError, match=message):
         run_main(f"--run_folder={finished}", *arguments)
@@ -154,7 +152,7 @@ def test_what_does_not_fit_the_run_is_named(finished, arguments, message):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_changed_text_is_not_resumed(finished, tmp_path):
+def test_changed_text_is_not_resumed(finished, tmp_path, run_main):
     other = tmp_path / "other.txt"
     other.write_text(TEXT.upper())
     with pytest.raises(ValueError, match="--text=.*other.txt: the run in"):
@@ -169,7 +167,7 @@ def test_changed_text_is_not_resumed(finished, tmp_path):
         (b"good line\nbad \xff line\n" * 50, "bad.txt: line 2, byte 5: not UTF-8"),
     ],
 )
-def test_bad_text_is_named(content, message, tmp_path):
+def test_bad_text_is_named(content, message, tmp_path, run_main):
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -177,7 +175,7 @@ def test_bad_text_is_named(content, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_nothing_to_resume(tmp_path):
+def test_nothing_to_resume(tmp_path, run_main):
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
         run_main("--resume", f"--run_folder={tmp_path / 'none'}")
     with pytest.raises(ValueError, match="which run"):

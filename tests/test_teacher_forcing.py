@@ -65,3 +65,9 @@ def test_inverse_sigmoid_decay_rises_from_almost_never_to_always(k):
 def test_inverse_sigmoid_decay_refuses_what_never_falls():
     with pytest.raises(ValueError, match="^k must be at least 1, got 0.5"):
         inverse_sigmoid_decay(0.5)
+
+
+def test_nothing_is_read_as_its_beginning_alone():
+    forced = teacher_forcing(jnp.zeros((2, 0), int), jnp.zeros(2, int), bos=BOS, eos=EOS)
+    np.testing.assert_array_equal(forced.inputs, [[BOS], [BOS]])
+    assert forced.targets.shape == (2, 1) and not forced.mask.any()
