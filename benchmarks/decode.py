@@ -16,8 +16,6 @@ disturbs both sides of it. No sequence ends before 40 tokens, except where it sa
 """
 
 import contextlib
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -31,7 +29,8 @@ from absl import app, flags
 
 from benchmarks import decode_jax
 from benchmarks.decode_model import Sizes
-from benchmarks.peer import Peer, peer
+from benchmarks.peer import peer
+from benchmarks.report import machine, table, versions
 
 flags.DEFINE_list("batches", ["1", "16", "64"], "Numbers of examples.")
 flags.DEFINE_list("beams", ["1", "5", "10"], "Numbers of hypotheses of each example.")
@@ -93,11 +92,6 @@ def compare(contestants: dict[str, Contestant], batch: int, beam: int, repeats: 
     return rounds({name: partial(ask, **point) for name, ask in chosen.items()}, repeats)
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---:"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def report_points(measured: dict[tuple[int, int], dict[str, np.ndarray]], names: list[str]) -> str:
     """Writes sentences a second, and how often the time of one is in that of another."""
     peers = [name for name in names if name not in ("limit", "beam search", "greedy search")]
@@ -146,20 +140,6 @@ def report_memory(batch: int = 16) -> str:
     title = f"""Memory besides the arguments, with batch {batch} and {sizes.source} source positions. The context takes
 {context / 1e6:.0f} MB; held once for each hypothesis it would take {10 * context / 1e6:.0f} MB at beam 10:"""
     return f"{title}\n\n" + table(["beam", "MB", "MB a hypothesis"], lines)
-
-
-def machine() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                load = "/".join(f"{each:.1f}" for each in os.getloadavg())
-                return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores, load at the start {load}"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def versions(peers: list[Peer]) -> str:
-    named = {name: version for each in peers for name, version in each.versions.items()}
-    return ", ".join(f"{name} {version}" for name, version in {"Python": platform.python_version(), **named}.items())
 
 
 def main(argv: list[str]) -> None:

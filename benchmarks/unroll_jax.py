@@ -4,6 +4,7 @@ Each is a function `(cell, sizes) -> (params, apply)`, pure in `apply(params, xs
 comes after is the same for all: the gradient, the compilation, where the arrays are.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import seqjax
@@ -66,7 +66,7 @@ def nnx_layer(cell: str, sizes: Sizes) -> Layer:
     rngs = nnx.Rngs(0)
     rnn = nnx.RNN(cells[cell](sizes.inputs, sizes.hidden, rngs=rngs), rngs=rngs)
     definition, params, others = nnx.split(rnn, nnx.Param, ...)
-    return params, lambda params, xs: nnx.merge(definition, params, others)(xs)
+    return params, lambda params, xs: nnx.merge(definition, params, others, copy=True)(xs)
 
 
 def haiku_layer(cell: str, sizes: Sizes) -> Layer:
@@ -179,10 +179,10 @@ def prepare(*, what: str, cell: str, sizes: dict[str, int], gradient: bool) -> C
 
 
 def versions() -> dict[str, str]:
-    installed = {each.metadata["Name"] for each in importlib.metadata.distributions()}
-    named = {
-        name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "dm-haiku") if name in installed
-    }
+    named = {"seqjax": seqjax.__version__}
+    for name in ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            named[name] = importlib.metadata.version(name)
     return named
 
 

@@ -1,0 +1,307 @@
+"""How fast is a recurrent layer? LSTM, GRU and simple RNN, forward and with gradient, beside the peers.
+
+    python -m benchmarks.unroll --out=unroll.md --chart=unroll.png
+
+- seqjax: one XLA device for each core, the batch cut among them where it divides, under a plain `jit`.
+- seqjax_one_device: the same on one device, as the other JAX libraries run.
+- torch: torch.nn, on all cores.
+- flax.linen, flax.nnx, haiku, equinox, keras: their own layers; a cell of equinox under `scan` and `vmap`.
+
+All take and give [B, T, features] in float32, from the libraries' own initial weights. `gru` resets before the product
+of the candidate (Cho et al. 2014), `gru_reset_after` after it; most libraries have one of the two. The simple RNN of
+haiku has a relu where the others have a tanh; equinox has none. The gradient is that of weights and inputs, for given
+gradients of the outputs, and its time includes the forward pass.
+
+Each library has a process of its own. Compilation is not in the times; runs take turns, and a ratio is the median over
+the rounds, so that what disturbs a round disturbs both sides of it. The product of two large matrices takes its turn as
+well; the share of its rate counts the operations of the layer's own products, nothing else. All takes about an hour.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import unroll_work
+from benchmarks.peer import Peer, peer
+from benchmarks.report import machine, table, versions
+from benchmarks.unroll_work import Sizes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINTS = [
+    Sizes(32, 128, 256, 256),
+    Sizes(64, 100, 512, 512),
+    Sizes(128, 50, 128, 128),
+    Sizes(1, 256, 256, 256),
+    Sizes(16, 1000, 128, 128),
+    Sizes(8, 4000, 64, 64),
+]
+RANDOM_LENGTHS = Sizes(32, 128, 256, 256)
+GROWTH = [Sizes(8, steps, 64, 64) for steps in (100, 300, 1000, 3000, 10_000)]
+WORK = {False: "forward", True: "forward with gradient"}  # by whether there is a gradient
+PAUSE = 0.3  # seconds in which the threads of the library that ran before come to rest
+PRODUCT = "product"  # of matrices, beside the libraries
+Ask = Callable[..., dict[str, Any]]
+
+
+class Library(NamedTuple):
+    """Where a library runs, and what it has."""
+
+    package: str
+    cells: tuple[str, ...]
+    module: str = "benchmarks.unroll_jax"
+    what: str | None = None  # by default, its own name
+    devices: int = 1  # of XLA
+
+
+ALL = tuple(unroll_work.GATES)
+RESET_AFTER = "lstm", "gru_reset_after", "simple_rnn"
+LIBRARIES = {
+    "seqjax": Library("seqjax", ALL, devices=os.cpu_count()),
+    "seqjax_one_device": Library("seqjax", ALL, what="seqjax"),
+    "torch": Library("torch", RESET_AFTER, module="benchmarks.unroll_torch"),
+    "flax.linen": Library("flax", RESET_AFTER),
+    "flax.nnx": Library("flax", RESET_AFTER),
+    "haiku": Library("haiku", ("lstm", "gru", "simple_rnn")),
+    "equinox": Library("equinox", ("lstm", "gru_reset_after")),
+    "keras": Library("keras", ALL),
+}
+PEERS = [name for name in LIBRARIES if name != "seqjax"]
+
+
+class Measured(NamedTuple):
+    """The libraries at one point, by their names."""
+
+    told: dict[str, dict[str, Any]]  # of the compiled work: "compile", seconds; "bytes"; "devices"
+    seconds: dict[str, np.ndarray]  # of each round
+
+    def milliseconds(self, name: str) -> float:
+        return 1e3 * float(np.median(self.seconds[name]))
+
+    def ratio(self, name: str) -> float:
+        """How often the time of seqjax is in that of another."""
+        return float(np.median(self.seconds[name] / self.seconds["seqjax"]))
+
+
+Table = dict[Sizes, Measured]
+
+
+def take_turns(asks: dict[str, Callable[[], dict[str, Any]]], repeats: int) -> Measured:
+    """Measures the seconds of each in each round, after all have compiled."""
+    told = {name: ask()["result"] for name, ask in asks.items()}
+    seconds = {name: np.zeros(repeats) for name in asks}
+    for i in range(repeats):
+        for name in list(asks) if i % 2 == 0 else list(asks)[::-1]:
+            time.sleep(PAUSE)
+            seconds[name][i] = asks[name]()["seconds"]
+    return Measured(told, seconds)
+
+
+def measure(asks: dict[str, Ask], cell: str, sizes: Sizes, gradient: bool, repeats: int) -> Measured:
+    """Measures all libraries that have the cell."""
+    question = {"cell": cell, "sizes": sizes._asdict(), "gradient": gradient}
+    chosen = {name: ask for name, ask in asks.items() if name == PRODUCT or cell in LIBRARIES[name].cells}
+    return take_turns({name: partial(ask, **question) for name, ask in chosen.items()}, repeats)
+
+
+def product_rates(measured: Measured) -> np.ndarray:
+    rows, columns = measured.told[PRODUCT]["shape"]
+    return 2 * rows * rows * columns / measured.seconds[PRODUCT]  # of square matrices
+
+
+def product_share(cell: str, sizes: Sizes, gradient: bool, measured: Measured) -> float:
+    """Compares the rate of the layer's products with that of one large product."""
+    rates = unroll_work.flops(cell, sizes, gradient=gradient) / measured.seconds["seqjax"]
+    return float(np.median(rates / product_rates(measured)))
+
+
+def geometric_mean(ratios: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def mean_ratio(points: Table, name: str) -> float | None:
+    """Gives the geometric mean over the points of a library's ratio, None where it has not the cell."""
+    ratios = [measured.ratio(name) for measured in points.values() if name in measured.seconds]
+    return geometric_mean(ratios) if ratios else None
+
+
+def report_times(cell: str, gradient: bool, points: Table, names: list[str]) -> str:
+    """Writes the milliseconds of each library, and how often the time of seqjax is in them."""
+    peers = [name for name in names if name != "seqjax" and mean_ratio(points, name) is not None]
+    header = ["B, T, I, H", "seqjax", "share of product", "compiles in", *peers]
+    rows = []
+    for sizes, measured in points.items():
+        row = [", ".join(map(str, sizes)), f"{measured.milliseconds('seqjax'):.1f}"]
+        row += [f"{product_share(cell, sizes, gradient, measured):.0%}", f"{measured.told['seqjax']['compile']:.1f} s"]
+        rows.append(row + [f"{measured.milliseconds(name):.1f} ({measured.ratio(name):.2f})" for name in peers])
+    rows.append(["geometric mean", "", "", "", *(f"{mean_ratio(points, name):.2f}" for name in peers)])
+    return f"{cell}, {WORK[gradient]}, ms (and in times of seqjax):\n\n" + table(header, rows)
+
+
+def report_memory(cell: str, points: Table, names: list[str]) -> str:
+    """Writes the megabytes that the compiled gradient needs: arguments, results and what is between them."""
+    jax_names = [name for name in names if any("bytes" in each.told.get(name, {}) for each in points.values())]
+    rows = []
+    for sizes, measured in points.items():
+        rows.append([", ".join(map(str, sizes)), *(f"{measured.told[name]['bytes'] / 1e6:.1f}" for name in jax_names)])
+    title = f"{cell}, {WORK[True]}, MB of arguments, results and what is between, on all devices:"
+    return f"{title}\n\n" + table(["B, T, I, H", *jax_names], rows)
+
+
+def report_product(measured: dict[tuple[str, bool], Table]) -> str:
+    """Writes what the machine can do, and how steady it was."""
+    rates = [product_rates(each) / 1e9 for points in measured.values() for each in points.values()]
+    low, middle, high = np.percentile([np.median(each) for each in rates], [0, 50, 100])
+    return f"One large product of matrices: {middle:.0f} GFLOP/s, and {low:.0f} to {high:.0f} over the points."
+
+
+def report_random_lengths(measured: dict[bool, Measured]) -> str:
+    """Writes the times of a bidirectional LSTM on sequences of many lengths."""
+    sizes = RANDOM_LENGTHS
+    peers = [name for name in measured[True].seconds if name != "seqjax"]
+    rows = []
+    for gradient, each in measured.items():
+        times = [f"{each.milliseconds(name):.1f} ({each.ratio(name):.2f})" for name in peers]
+        rows.append([WORK[gradient], f"{each.milliseconds('seqjax'):.1f}", *times])
+    filled = unroll_work.random_lengths(sizes).sum() / (sizes.batch * sizes.steps)
+    title = f"""Bidirectional LSTM of {unroll_work.LAYERS} layers, B, T, I, H = {", ".join(map(str, sizes))}, lengths
+drawn from 1 to T, so that {filled:.0%} of the steps count; torch packs the sequences. ms (and in times of seqjax):"""
+    return f"{title}\n\n" + table(["", "seqjax", *peers], rows)
+
+
+def growth(steps: list[int], times: list[float]) -> tuple[float, float, float]:
+    """Fits `time = constant * steps^exponent`; gives both, and the greatest relative deviation."""
+    exponent, logarithm = np.polyfit(np.log(steps), np.log(times), 1)
+    deviations = np.exp(logarithm) * np.array(steps) ** exponent / times - 1
+    return float(np.exp(logarithm)), float(exponent), float(np.abs(deviations).max())
+
+
+def report_growth(measured: dict[bool, list[Measured]]) -> str:
+    """Shows that time is linear in the number of steps: its exponent is 1, or less where a call costs something."""
+    steps = [sizes.steps for sizes in GROWTH]
+    rows, lines = [], []
+    for gradient, each in measured.items():
+        times = [one.milliseconds("seqjax") for one in each]
+        rows.append([WORK[gradient], *(f"{time:.2f}" for time in times)])
+        constant, exponent, deviation = growth(steps, times)
+        lines.append(f"- {WORK[gradient]}: {1e3 * constant:.2f} us x T^{exponent:.3f}, off by {deviation:.0%} at most")
+    batch, _, inputs, hidden = GROWTH[0]
+    title = f"LSTM of seqjax over T steps at B, I, H = {batch}, {inputs}, {hidden}, ms:"
+    return f"{title}\n\n{table(['T', *map(str, steps)], rows)}\n\nFitted:\n\n" + "\n".join(lines)
+
+
+def chart(measured: dict[tuple[str, bool], Table]) -> "Figure":
+    """Draws the geometric mean of each library's ratio to seqjax, by cell: above 1, seqjax is faster."""
+    from matplotlib.figure import Figure
+
+    cells = list(dict.fromkeys(cell for cell, _ in measured))
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    for axes, gradient in zip(figure.subplots(2, 1, sharex=True), WORK, strict=True):
+        means = {name: [mean_ratio(measured[cell, gradient], name) for cell in cells] for name in PEERS}
+        peers = [name for name in PEERS if any(means[name])]
+        width = 0.8 / max(len(peers), 1)
+        for number, name in enumerate(peers):
+            heights = [np.nan if mean is None else mean for mean in means[name]]
+            places = np.arange(len(cells)) + (number - (len(peers) - 1) / 2) * width
+            bars = axes.bar(places, heights, width, label=name, color=f"C{PEERS.index(name)}")
+            axes.bar_label(bars, ["" if mean is None else f"{mean:.2f}" for mean in means[name]], fontsize=8)
+        axes.axhline(1, color="black", linewidth=1, label="seqjax")
+        axes.set_title(WORK[gradient])
+        axes.set_ylabel("time / time of seqjax")
+        axes.set_xticks(range(len(cells)), cells)
+        axes.margins(y=0.1)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], None]) -> dict[str, Peer]:
+    """Starts a process for each library that is installed."""
+    peers = {}
+    for name in names:
+        library = LIBRARIES[name]
+        if importlib.util.find_spec(library.package) is None:
+            say(f"{name} is not in the tables, for it is not installed.")
+            continue
+        env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(library.devices)}
+        peers[name] = stack.enter_context(peer(library.module, env=env))
+    return peers
+
+
+def run(
+    cells: list[str], points: list[Sizes], peer_names: list[str], repeats: int, say: Callable[[str], None]
+) -> dict[tuple[str, bool], Table]:
+    """Measures all that is asked for and says what is found."""
+    measured = {(cell, gradient): {} for cell in cells for gradient in WORK}
+    with contextlib.ExitStack() as stack:
+        peers = start(["seqjax", *peer_names], stack, say)
+        names = list(peers)
+        asks = {name: partial(each.ask, what=LIBRARIES[name].what or name) for name, each in peers.items()}
+        asks[PRODUCT] = partial(peers["seqjax"].ask, what=PRODUCT)
+        say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
+        for (cell, gradient), sizes in itertools.product(measured, points):
+            each = measure(asks, cell, sizes, gradient, repeats)
+            measured[cell, gradient][sizes] = each
+            medians = {name: f"{each.milliseconds(name):.1f} ms" for name in each.seconds}
+            print(f"{cell}, {WORK[gradient]}, {sizes}: {medians}", flush=True)
+        say(report_product(measured))
+        for cell in cells:
+            for gradient in WORK:
+                say(report_times(cell, gradient, measured[cell, gradient], names))
+            say(report_memory(cell, measured[cell, True], names))
+        if "lstm" in cells:
+            both = {name: peers[name] for name in ("seqjax", "torch") if name in peers}
+            packed = {name: partial(each.ask, what=f"{name}_random_lengths") for name, each in both.items()}
+            say(report_random_lengths({g: measure(packed, "lstm", RANDOM_LENGTHS, g, repeats) for g in WORK}))
+            ours = {"seqjax": asks["seqjax"]}
+            say(report_growth({g: [measure(ours, "lstm", each, g, repeats) for each in GROWTH] for g in WORK}))
+    return measured
+
+
+def main(argv: list[str]) -> None:
+    args = flags.FLAGS
+    parts = []
+
+    def say(text: str) -> None:
+        parts.append(text)
+        print(text, end="\n\n", flush=True)
+
+    measured = run(args.cells, [POINTS[int(point)] for point in args.points], args.peers, args.repeats, say)
+    if args.out:
+        Path(args.out).write_text("\n\n".join(parts) + "\n")
+    if args.chart:
+        chart(measured).savefig(args.chart, dpi=100)
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Is not done at import, for another benchmark may have flags of these names."""
+    names = {"cells": list(unroll_work.GATES), "points": [str(i) for i in range(len(POINTS))], "peers": PEERS}
+    flags.DEFINE_list("cells", names["cells"], "Recurrent cells.", values)
+    flags.DEFINE_list("points", names["points"], "Sizes, by their place in the tables, from 0.", values)
+    flags.DEFINE_list("peers", names["peers"], "Libraries beside seqjax.", values)
+    flags.DEFINE_integer("repeats", 7, "Rounds at each point.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.", values)
+    flags.DEFINE_string("chart", None, "A PNG file to draw the means of the ratios in.", values)
+    for name, known in names.items():
+        message = f"expected names among {', '.join(known)}"
+        flags.register_validator(name, set(known).issuperset, message, values)
+    for name in "out", "chart":  # told now, not after an hour
+        flags.register_validator(name, in_a_folder, "expected a file in a folder that exists", values)
+
+
+def in_a_folder(path: str | None) -> bool:
+    return path is None or Path(path).absolute().parent.is_dir()
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
