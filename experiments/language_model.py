@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 
 import seqjax
-from experiments import compression, datasets, run
+from experiments import compression, datasets, recipe, run
 from seqjax import checkpoint, data, decoding
 from seqjax.cells import CELLS
 from seqjax.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
@@ -34,18 +33,8 @@ def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
     flags.DEFINE_string("dataset", "brown/press", "A TFDS text set: brown/press, brown/all, or any that TFDS knows.")
     flags.DEFINE_string("text", None, "A UTF-8 file to read instead of a data set.")
-    flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
-    flags.DEFINE_integer("hidden_size", 256, "Size of the hidden state.")
-    flags.DEFINE_integer("layers", 1, "Recurrent layers.")
-    flags.DEFINE_integer("batch_size", 32, "Streams that are read side by side.")
+    recipe.define_flags(hidden_size=256, batch_size=32, epochs=9, learning_rate=1.2e-2, weight_drop=0.05)
     flags.DEFINE_integer("length", 64, "Characters of a stream between two updates, over which gradients flow.")
-    flags.DEFINE_float("epochs", 9, "Passes over the training text.")
-    flags.DEFINE_float("learning_rate", 1.2e-2, "Its peak: warm-up is linear, decay a cosine to 1%.")
-    flags.DEFINE_integer("warmup_steps", 100, "Steps of warm-up.")
-    flags.DEFINE_float("weight_decay", 0.01, "Of AdamW.")
-    flags.DEFINE_float("weight_drop", 0.05, "Share of recurrent weights dropped in an update.")
-    flags.DEFINE_float("dropout", 0.1, "Share of features dropped between and after the recurrent layers.")
-    flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
     flags.DEFINE_bool("dynamic_evaluation", False, "Also report the test score of a model that goes on learning.")
     flags.DEFINE_bool("sample_only", False, "Write text with the newest checkpoint of --run_folder, nothing else.")
     flags.DEFINE_string("prompt", None, "What the text begins with; by default, a new line.")
@@ -169,9 +158,6 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
     shape = {"batch_size": settings.batch_size, "length": settings.length}
     steps_per_epoch = data.batches_per_epoch(len(train), **shape)
     steps = round(settings.epochs * steps_per_epoch)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(settings.warmup_steps, steps // 2), steps, settings.learning_rate / 100
-    )
 
     def init(key: jax.Array) -> tuple[Any, Any]:
         params = model.init(key, jnp.zeros((1, 1), int))
@@ -217,7 +203,7 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
         title=f"characters of {settings.text or settings.dataset}",
         init=init,
         loss=loss_fn,
-        optimizer=optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
+        optimizer=recipe.make_optimizer(settings, steps),
         max_grad_norm=settings.max_grad_norm,
         steps=steps,
         steps_per_epoch=steps_per_epoch,

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 
 import seqjax
-from experiments import datasets, joint_ngrams, run
+from experiments import datasets, joint_ngrams, recipe, run
 from experiments.pronunciation import (
     Pronouncer,
     attention_figure,
@@ -55,29 +54,17 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", "cmudict", "A TFDS set of pairs: cmudict, or any that TFDS knows.")
     flags.DEFINE_string("source", "source", "The feature of the data set that is read.")
     flags.DEFINE_string("target", "target", "The feature that is to be made of it: symbols with spaces between them.")
-    flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
-    flags.DEFINE_integer(
-        "hidden_size", 256, "Size of the decoder's hidden state; half of it in each direction to encode."
-    )
-    flags.DEFINE_integer("layers", 1, "Recurrent layers of the encoder, and of the decoder.")
+    recipe.define_flags(hidden_size=256, batch_size=128, epochs=3, learning_rate=4e-3, warmup_steps=200)
     flags.DEFINE_integer("embedding_size", 128, "Size of an embedded symbol.")
     flags.DEFINE_enum(
         "attention", "general", ["additive", "dot", "general", "none"], "How the decoder looks at the source."
     )
     flags.DEFINE_bool("input_feeding", False, "Feed what was attended to into the next step.")
-    flags.DEFINE_integer("batch_size", 128, "Pairs of an update.")
     flags.DEFINE_integer("buckets", 5, "The most shapes of batches; pairs of similar lengths share one.")
-    flags.DEFINE_float("epochs", 3, "Passes over the training pairs.")
-    flags.DEFINE_float("learning_rate", 4e-3, "Its peak: warm-up is linear, decay a cosine to 1%.")
-    flags.DEFINE_integer("warmup_steps", 200, "Steps of warm-up.")
-    flags.DEFINE_float("weight_decay", 0.01, "Of AdamW.")
-    flags.DEFINE_float("weight_drop", 0.0, "Share of recurrent weights dropped in an update.")
-    flags.DEFINE_float("dropout", 0.1, "Share of features dropped.")
     flags.DEFINE_float("label_smoothing", 0.0, "Probability that all symbols share.")
     flags.DEFINE_float("scheduled_sampling", None, "k: half of what the decoder reads is its own after k log k steps.")
     flags.DEFINE_integer("risk_samples", None, "Minimise the expected edit distance among so many samples instead.")
     flags.DEFINE_string("start_from", None, "The run folder whose parameters to start from.")
-    flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
     flags.DEFINE_bool("joint_ngrams", False, "Also report the test score of joint n-grams, some minutes of work.")
     flags.DEFINE_bool(
         "decode_only", False, "Decode the test part with the newest checkpoint of --run_folder, nothing else."
@@ -224,9 +211,6 @@ def make_task(settings: Settings, splits: data.PairSplits, *, n_best: int, with_
     eval_step = make_eval_step(likelihood)
     steps_per_epoch = data.pair_batches_per_epoch(buckets)
     steps = round(settings.epochs * steps_per_epoch)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(settings.warmup_steps, steps // 2), steps, settings.learning_rate / 100
-    )
     sampling_rate = None if settings.scheduled_sampling is None else inverse_sigmoid_decay(settings.scheduled_sampling)
     validation, test = group(splits.validation), group(splits.test)
     shown = validation.words[:: len(validation.words) // 6][:6]
@@ -278,7 +262,7 @@ def make_task(settings: Settings, splits: data.PairSplits, *, n_best: int, with_
         title=f"pronunciation, {settings.dataset}",
         init=init,
         loss=loss_fn,
-        optimizer=optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
+        optimizer=recipe.make_optimizer(settings, steps),
         max_grad_norm=settings.max_grad_norm,
         steps=steps,
         steps_per_epoch=steps_per_epoch,

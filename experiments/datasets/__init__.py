@@ -1,6 +1,9 @@
-"""The data sets that come with the experiments, beside all that TFDS itself knows."""
+"""The data sets that come with the experiments, a folder each, beside all that TFDS itself knows."""
 
+import importlib
+import importlib.util
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     """
     import tensorflow_datasets as tfds
 
-    import experiments.datasets.brown.brown  # registers itself
-    import experiments.datasets.cmudict.cmudict  # noqa: F401  likewise
-
+    own, *_ = re.split("[/:]", name)
+    if importlib.util.find_spec(f"{__name__}.{own}") is not None:
+        importlib.import_module(f"{__name__}.{own}.{own}")  # registers itself
     return tfds.builder(name, data_dir=data_dir)
