@@ -192,7 +192,7 @@ def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty
 def choose(sums: Float[Array, "B K"], ranking: Float[Array, "B K V"], eos: int | None) -> Choice:
     """Ranks candidates by `sums + ranking`; of equal ones the earlier hypothesis comes first, then the lower token."""
     batch, size, vocabulary = ranking.shape
-    values, tokens = largest(ranking, min(size + 1, vocabulary))  # one of them may be eos
+    values, tokens = largest(ranking, min(size + (eos is not None), vocabulary))  # one of them may be eos
     if eos is not None:
         values = jnp.where(tokens == eos, -jnp.inf, values)
     best, place = lax.top_k((sums[..., None] + values).reshape(batch, -1), size)

@@ -149,17 +149,22 @@ class _Loop(NamedTuple):
 
 @partial(jax.jit, static_argnames=("eos", "max_length", "pad"))
 def _greedy_search(step, processors, params, context, state, bos, *, eos, max_length, pad) -> Decoded:
-    def choose(t: Array, predicted: Prediction) -> tuple[Array, Array]:
-        return argmax(predicted.processed), predicted.shift
+    def choose(t: Array, predicted: Prediction) -> tuple[Array, Prediction]:
+        token = argmax(predicted.processed)
+        if processors:
+            return token, predicted
+        largest = take(predicted.logits, token[..., None])  # known, so that the normalizer takes no pass to find it
+        normalizer = largest[..., 0] + jnp.log(jnp.sum(jnp.exp(predicted.logits - largest), axis=-1))
+        return token, predicted._replace(normalizer=normalizer, shift=normalizer)
 
     return _generate(choose, step, processors, params, context, state, bos, 1, eos, max_length, pad)
 
 
 @partial(jax.jit, static_argnames=("eos", "max_length", "num_samples", "pad"))
 def _sample(key, step, processors, params, context, state, bos, *, eos, max_length, num_samples, pad) -> Decoded:
-    def choose(t: Array, predicted: Prediction) -> tuple[Array, Array]:
+    def choose(t: Array, predicted: Prediction) -> tuple[Array, Prediction]:
         token = jax.random.categorical(jax.random.fold_in(key, t), predicted.processed)
-        return token.astype(jnp.int32), jax.nn.logsumexp(predicted.processed, axis=-1)
+        return token.astype(jnp.int32), predicted._replace(shift=jax.nn.logsumexp(predicted.processed, axis=-1))
 
     return _generate(choose, step, processors, params, context, state, bos, num_samples, eos, max_length, pad)
 
@@ -167,17 +172,17 @@ def _sample(key, step, processors, params, context, state, bos, *, eos, max_leng
 def _generate(choose, step, processors, params, context, state, bos, n, eos, max_length, pad) -> Decoded:
     """Appends a token to every sequence until all have ended.
 
-    `choose(t, predicted)` gives the tokens, and what to subtract from their processed logits to get their scores.
+    `choose(t, predicted)` gives the tokens, and the prediction with what to subtract from their logits to score them.
     """
     batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
 
     def advance_all(loop: _Loop) -> _Loop:
         predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.tokens, loop.t)
-        token, shift = choose(loop.t, predicted)
+        token, predicted = choose(loop.t, predicted)
         log_prob = take(predicted.logits, token[..., None])[..., 0] - predicted.normalizer
         processed = take(predicted.processed, token[..., None])[..., 0]
         impossible = jnp.isneginf(processed)  # the processors left no token: the sequence ends here, with its score
-        score = jnp.where(impossible, processed, processed - shift)
+        score = jnp.where(impossible, processed, processed - predicted.shift)
         ends = impossible if eos is None else impossible | (token == eos)
         return _Loop(
             t=loop.t + 1,

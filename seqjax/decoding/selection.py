@@ -39,6 +39,9 @@ def largest(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"],
     >>> largest(jnp.array([3.0, 1.0, 4.0, 1.0, 5.0]), 2)
     (Array([5., 4.], dtype=float32), Array([4, 2], dtype=int32))
     """
+    if k == 1:
+        place = argmax(values)[..., None]
+        return take(values, place), place
     *batch, size = values.shape
     blocks, rest = divmod(size, _WIDTH)
     if values.size < _MANY or blocks <= k:
