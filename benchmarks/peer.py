@@ -28,16 +28,11 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     prepared = {}
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
+        start = time.perf_counter()
         if line not in prepared:
-            start = time.perf_counter()
-            function = prepare(**json.loads(line))
-            result = function()
-            prepared[line] = function
-            answer = {"result": result, "seconds": time.perf_counter() - start}
-        else:
-            start = time.perf_counter()
-            prepared[line]()
-            answer = {"seconds": time.perf_counter() - start}
+            prepared[line] = prepare(**json.loads(line))
+        result = prepared[line]()
+        answer = {"result": result, "seconds": time.perf_counter() - start}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -45,7 +40,7 @@ class Peer(NamedTuple):
     """A process that answers questions."""
 
     versions: dict[str, str]
-    ask: Callable[..., dict[str, Any]]  # the first time: the result and the seconds with compilation; then the seconds
+    ask: Callable[..., dict[str, Any]]  # the result, and the seconds it took: the first time with compilation
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 from seqjax.decoding.selection import argmax, largest
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (1 << 17,), (4, 2, 20_011), (40_000, 4), (3, 70)])
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (1000,), (4, 2, 20_011), (5, 999), (40_000, 4), (3, 70)])
 def test_is_top_k_and_argmax(shape):
     few_largest, place = jax.jit(largest, static_argnums=1), jax.jit(argmax)
     for kinds in 3, 1000, 1e6:  # few different values make for many ties
@@ -21,7 +21,7 @@ def test_is_top_k_and_argmax(shape):
 
 
 def test_all_infinite():
-    values, places = largest(jnp.full((2, 1 << 17), -jnp.inf), 2)
+    values, places = largest(jnp.full((2, 8000), -jnp.inf), 2)
     assert np.isneginf(values).all()
     np.testing.assert_array_equal(places, [[0, 1], [0, 1]])
     assert argmax(jnp.full(77, -jnp.inf)) == 0
