@@ -31,7 +31,7 @@ from absl import app, flags, logging
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from seqjax import checkpoint
+from seqjax import checkpoint, distributed
 from seqjax.training import LossFn, TrainState, init_train_state, make_train_step
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 flags.DEFINE_string("run_folder", None, "The folder of the run; by default a new one under runs/.")
 flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder from its newest checkpoint.")
 flags.DEFINE_integer("checkpoint_every", 500, "Steps between two checkpoints; an epoch ends with one as well.")
+flags.DEFINE_integer("devices", None, "How many share a batch on a CPU; by default one for each core.")
 flags.DEFINE_integer("seed", 0, "Seed of all that is random.")
 flags.DEFINE_string("record", None, "Another file for the result, to become a row of the README's table.")
 
@@ -73,6 +74,7 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
 
     def quiet_main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
+        distributed.one_device_per_core(flags.FLAGS.devices)
         main(argv)
 
     define_flags()
@@ -113,7 +115,9 @@ def train(task: Task, experiment: str) -> None:
     checkpoints = folder / "checkpoints"
     init_key, train_key, sample_key = jax.random.split(jax.random.key(FLAGS.seed), 3)
     params, carry = task.init(init_key)
-    state = init_train_state(params, task.optimizer, carry, train_key)
+    mesh = distributed.data_mesh(task.batch(0))
+    state = distributed.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
+    state = state._replace(carry=distributed.shard(mesh, state.carry))
 
     before = {"command": _command(experiment), "seconds": 0.0, "unread_metrics": []}
     if FLAGS.resume:
@@ -126,16 +130,18 @@ def train(task: Task, experiment: str) -> None:
     elif _holds_run(folder):
         raise ValueError(f"--run_folder={folder}: holds a run; give --resume to go on with it, or another folder")
 
+    print(f"Each batch is shared by {mesh.size} of the devices {jax.devices()}.")
     seconds = _clock(before["seconds"])
-    state = _train(task, state, folder, before, seconds, sample_key, FLAGS.checkpoint_every)
+    state = _train(task, state, mesh, folder, before, seconds, sample_key, FLAGS.checkpoint_every)
     minutes = seconds() / 60
+    params = distributed.on_first_device(mesh, state.params)
 
     result = {
         "task": task.title,
         "command": before["command"],
         "minutes": round(minutes, 1),
         "machine": _machine(),
-        "scores": task.test(state.params),
+        "scores": task.test(params),
         "baselines": task.baselines(),
     }
     for path in [folder / "result.json", *([Path(FLAGS.record)] if FLAGS.record else [])]:
@@ -149,6 +155,7 @@ def train(task: Task, experiment: str) -> None:
 def _train(
     task: Task,
     state: TrainState,
+    mesh: distributed.Mesh,
     folder: Path,
     before: dict[str, Any],  # what is known of the run, from its checkpoint if it is resumed
     seconds: Callable[[], float],
@@ -158,7 +165,7 @@ def _train(
     """Takes the steps that are left, and tells of them."""
 
     def show_sample(step: int) -> None:
-        text = task.sample(state.params, jax.random.fold_in(sample_key, step))
+        text = task.sample(distributed.on_first_device(mesh, state.params), jax.random.fold_in(sample_key, step))
         print(f"--- sample after step {step} ---\n{text}\n---", flush=True)
         _write(folder / "samples" / f"{step:06d}.txt", text + "\n")
 
@@ -175,7 +182,7 @@ def _train(
     log = _metric_log(folder, first, seconds)
     with _stop_signals() as stop, _compilations("train_step") as compiled, _progress_bar(task, first) as bar:
         for step in range(first + 1, task.steps + 1):
-            state, metrics = train_step(state, task.batch(step - 1))
+            state, metrics = train_step(state, distributed.shard(mesh, task.batch(step - 1)))
             unread.append(metrics)
             bar.update(task.symbols_per_step)
             if step % LOG_EVERY == 0 or step == task.steps:
@@ -185,13 +192,14 @@ def _train(
                 log(step, {f"train/{name}": value for name, value in means.items()})
             epoch_ends = step % task.steps_per_epoch == 0 or step == task.steps
             if epoch_ends:
-                scores = task.evaluate(state.params)
+                params = distributed.on_first_device(mesh, state.params)
+                scores = task.evaluate(params)
                 log(step, {f"validation/{name}": value for name, value in scores.items()})
                 with bar.external_write_mode():
                     words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
                     print(f"Epoch {step / task.steps_per_epoch:.3g}, validation: {words}")
                     show_sample(step)
-                _plot(folder, task, state.params)
+                _plot(folder, task, params)
             if epoch_ends or stop or step % save_every == 0:
                 save()
             if stop:

@@ -53,7 +53,7 @@ def rows(folder):
 
 
 def start(*arguments):
-    command = [sys.executable, "-m", "experiments.language_model", *map(str, arguments)]
+    command = [sys.executable, "-m", "experiments.language_model", "--devices=1", *map(str, arguments)]  # as in here
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
