@@ -20,7 +20,6 @@ round disturbs both sides of it. No sequence ends before 40 tokens, except where
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from benchmarks import decode_jax
 from benchmarks.decode_model import Sizes
 from benchmarks.peer import Peer, peer
 from benchmarks.report import machine, table, versions
+from benchmarks.turns import take_turns
 
 flags.DEFINE_list("batches", ["1", "16", "64"], "Numbers of examples.")
 flags.DEFINE_list("beams", ["1", "5", "10"], "Numbers of hypotheses of each example.")
@@ -41,7 +41,6 @@ flags.DEFINE_string("keras_python", None, "Python that has keras_hub, jax and ja
 flags.DEFINE_string("cache", "~/.cache/seqjax/keras_hub", "Where that environment is, or is to be set up.")
 flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.")
 
-PAUSE = 0.3  # seconds in which the threads of the library that ran before come to rest
 SMALL = Sizes(hidden=48, vocabulary=130, source=7, target=9)
 FEW_ROWS = 48  # up to which YNNPACK was the slower one for this model: 1.4 to 1.6 times at 3 to 16 rows
 WITHOUT_YNNPACK = {"XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type="}
@@ -83,23 +82,10 @@ def check_agreement(contestants: dict[str, Contestant]) -> None:
                 raise ValueError(f"{name} finds {tokens} but beam search {found['beam search']}, at beam size {beam}")
 
 
-def rounds(asks: dict[str, Callable[[], dict]], repeats: int) -> dict[str, np.ndarray]:
-    """Measures the seconds of each in each round, in turns, after all have compiled."""
-    for ask in asks.values():
-        ask()
-    seconds = {name: np.zeros(repeats) for name in asks}
-    for i in range(repeats):
-        names = list(asks) if i % 2 == 0 else list(asks)[::-1]
-        for name in names:
-            time.sleep(PAUSE)
-            seconds[name][i] = asks[name]()["seconds"]
-    return seconds
-
-
 def compare(contestants: dict[str, Contestant], batch: int, beam: int, repeats: int) -> dict[str, np.ndarray]:
     point = {"sizes": Sizes()._asdict(), "batch": batch, "beam": beam}
     chosen = {name: ask for name, ask in contestants.items() if beam == 1 or name != "greedy search"}
-    return rounds({name: partial(ask, **point) for name, ask in chosen.items()}, repeats)
+    return take_turns({name: partial(ask, **point) for name, ask in chosen.items()}, repeats).seconds
 
 
 def report_points(measured: dict[tuple[int, int], dict[str, np.ndarray]], names: list[str]) -> str:
@@ -134,7 +120,7 @@ def report_ends(ask: Contestant, batch: int, beam: int, repeats: int) -> str:
     sizes = Sizes()
     point = {"what": "ending_beam_search", "sizes": sizes._asdict(), "batch": batch, "beam": beam}
     ends = sizes.target // 4, sizes.target // 2, sizes.target
-    seconds = rounds({str(end): partial(ask, **point, end=end) for end in ends}, repeats)
+    seconds = take_turns({str(end): partial(ask, **point, end=end) for end in ends}, repeats).seconds
     whole = seconds[str(sizes.target)]
     lines = [[end, f"{np.median(each):.3f}", f"{np.median(each / whole):.2f}"] for end, each in seconds.items()]
     header = ["all end after", "seconds", "of the whole"]

@@ -21,7 +21,6 @@ import contextlib
 import importlib.util
 import itertools
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from absl import app, flags
 from benchmarks import unroll_work
 from benchmarks.peer import Peer, peer
 from benchmarks.report import machine, table, versions
+from benchmarks.turns import take_turns
 from benchmarks.unroll_work import Sizes
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ POINTS = [
 RANDOM_LENGTHS = Sizes(32, 128, 256, 256)
 GROWTH = [Sizes(8, steps, 64, 64) for steps in (100, 300, 1000, 3000, 10_000)]
 WORK = {False: "forward", True: "forward with gradient"}  # by whether there is a gradient
-PAUSE = 0.3  # seconds in which the threads of the library that ran before come to rest
 PRODUCT = "product"  # of matrices, beside the libraries
 Ask = Callable[..., dict[str, Any]]
 
@@ -96,22 +95,11 @@ class Measured(NamedTuple):
 Table = dict[Sizes, Measured]
 
 
-def take_turns(asks: dict[str, Callable[[], dict[str, Any]]], repeats: int) -> Measured:
-    """Measures the seconds of each in each round, after all have compiled."""
-    told = {name: ask()["result"] for name, ask in asks.items()}
-    seconds = {name: np.zeros(repeats) for name in asks}
-    for i in range(repeats):
-        for name in list(asks) if i % 2 == 0 else list(asks)[::-1]:
-            time.sleep(PAUSE)
-            seconds[name][i] = asks[name]()["seconds"]
-    return Measured(told, seconds)
-
-
 def measure(asks: dict[str, Ask], cell: str, sizes: Sizes, gradient: bool, repeats: int) -> Measured:
     """Measures all libraries that have the cell."""
     question = {"cell": cell, "sizes": sizes._asdict(), "gradient": gradient}
     chosen = {name: ask for name, ask in asks.items() if name == PRODUCT or cell in LIBRARIES[name].cells}
-    return take_turns({name: partial(ask, **question) for name, ask in chosen.items()}, repeats)
+    return Measured(*take_turns({name: partial(ask, **question) for name, ask in chosen.items()}, repeats))
 
 
 def product_rates(measured: Measured) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import unroll, unroll_jax, unroll_work
+from benchmarks import turns, unroll, unroll_jax, unroll_work
 from benchmarks.unroll_work import GATES, Sizes
 
 SIZES = Sizes(batch=2, steps=5, inputs=3, hidden=4)
@@ -73,7 +73,7 @@ def test_random_lengths_are_the_same_for_both():
 
 
 def test_a_run_cuts_the_batch_among_the_devices_and_leaves_out_what_is_missing(monkeypatch):
-    monkeypatch.setattr(unroll, "PAUSE", 0.0)
+    monkeypatch.setattr(turns, "PAUSE", 0.0)
     monkeypatch.setitem(unroll.LIBRARIES, "seqjax", unroll.LIBRARIES["seqjax"]._replace(devices=2))
     monkeypatch.setitem(unroll.LIBRARIES, "absent", unroll.Library("no_such_package", ("simple_rnn",)))
     said = []

@@ -1,0 +1,13 @@
+"""All benchmarks, one after the other, with their tables and charts: `python -m benchmarks`, some two hours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+CHARTS = {"unroll": ["--chart={}/unroll.png"], "train_step": [], "decode": []}
+
+if __name__ == "__main__":
+    for name, more in CHARTS.items():
+        arguments = [f"--out={RESULTS}/{name}.md", *(each.format(RESULTS) for each in more)]
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
