@@ -183,6 +183,27 @@ def sequence_of(cell: Cell) -> Sequence:
     return cell.sequence or partial(_scan, cell.step)
 
 
+def path_of(cell: Cell) -> str:
+    """Tells in one line which way `unroll` takes through a sequence, and why.
+
+    Of a cell made of others it tells what the outermost does: ask for the path of each.
+
+    >>> from seqjax.cells import lstm
+    >>> path_of(lstm(hidden_size=8))
+    'fused, gradient by hand: an LSTM without peepholes, projection, coupling and clipping'
+    >>> path_of(lstm(hidden_size=8, peepholes=True))
+    'scan of step: lstm with these options has no sequence of its own'
+    """
+    if cell.sequence is None:
+        return f"scan of step: {_maker(cell.step)} with these options has no sequence of its own"
+    described, _, _ = (getattr(cell.sequence, "__doc__", None) or "").partition("\n")
+    return described.removesuffix(".") or f"own sequence of {_maker(cell.sequence)}"
+
+
+def _maker(function: Callable) -> str:
+    return getattr(function, "__qualname__", repr(function)).partition(".")[0]
+
+
 def _run(
     sequence: Sequence,
     cell: Cell,
