@@ -13,7 +13,7 @@ the state as it was; what it puts out is not looked at.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -183,25 +183,36 @@ def sequence_of(cell: Cell) -> Sequence:
     return cell.sequence or partial(_scan, cell.step)
 
 
-def path_of(cell: Cell) -> str:
-    """Tells in one line which way `unroll` takes through a sequence, and why.
+class Path(NamedTuple):
+    """The way that `unroll` takes through a sequence."""
 
-    Of a cell made of others it tells what the outermost does: ask for the path of each.
+    way: Literal["sequence", "scan"]
+    reason: str
+
+
+def path_of(cell: Cell, *, remat_every: int | None = None) -> Path:
+    """Tells which way `unroll` takes through a sequence, and why.
+
+    Nothing but the cell decides: not the shapes, the lengths or the direction. A cell made of others, such as a stack,
+    can have a sequence that scans one of them; ask for the path of each.
+
+    Args:
+      cell, remat_every: as in `unroll`.
 
     >>> from seqjax.cells import lstm
     >>> path_of(lstm(hidden_size=8))
-    'fused, gradient by hand: an LSTM without peepholes, projection, coupling and clipping'
-    >>> path_of(lstm(hidden_size=8, peepholes=True))
-    'scan of step: lstm with these options has no sequence of its own'
+    Path(way='sequence', reason='the cell has a sequence of its own')
+    >>> path_of(lstm(hidden_size=8, peepholes=True), remat_every=10)
+    Path(way='scan', reason='cell.sequence is None; remat_every: 10 steps at a time, computed again for the gradient')
     """
-    if cell.sequence is None:
-        return f"scan of step: {_maker(cell.step)} with these options has no sequence of its own"
-    described, _, _ = (getattr(cell.sequence, "__doc__", None) or "").partition("\n")
-    return described.removesuffix(".") or f"own sequence of {_maker(cell.sequence)}"
-
-
-def _maker(function: Callable) -> str:
-    return getattr(function, "__qualname__", repr(function)).partition(".")[0]
+    way, reason = (
+        ("scan", "cell.sequence is None")
+        if cell.sequence is None
+        else ("sequence", "the cell has a sequence of its own")
+    )
+    if remat_every is not None:
+        reason += f"; remat_every: {remat_every} steps at a time, computed again for the gradient"
+    return Path(way, reason)
 
 
 def _run(

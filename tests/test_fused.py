@@ -112,26 +112,30 @@ def test_forward_mode_is_refused_and_left_to_the_scan():
 
 
 @pytest.mark.parametrize(
-    ("cell", "path"),
+    ("cell", "way"),
     [
-        (seqjax.simple_rnn(H), "fused, gradient by hand: a simple recurrent network with tanh"),
-        (seqjax.gru(H, reset_after=True), "fused, gradient by hand: a gated recurrent unit"),
-        (seqjax.stack([seqjax.gru(H)]), "own sequence of stack"),
-        (seqjax.jordan_rnn(H, F), "scan of step: jordan_rnn with these options has no sequence of its own"),
-        (seqjax.layer_norm(seqjax.gru(H)), "scan of step: layer_norm with these options has no sequence of its own"),
-        (
-            seqjax.zoneout(seqjax.lstm(H), 0.1, key=None),
-            "scan of step: zoneout with these options has no sequence of its own",
-        ),
+        (seqjax.simple_rnn(H), "sequence"),
+        (seqjax.gru(H, reset_after=True), "sequence"),
+        (seqjax.stack([seqjax.gru(H)]), "sequence"),
+        (seqjax.jordan_rnn(H, F), "scan"),
+        (seqjax.layer_norm(seqjax.gru(H)), "scan"),
+        *[
+            (seqjax.lstm(H, **option), "scan")  # what only the step knows
+            for option in ({"peepholes": True}, {"projection_size": 2}, {"coupled": True}, {"cell_clip": 1.0})
+        ],
     ],
 )
-def test_path_of_tells_which_way_is_taken(cell, path):
-    assert seqjax.path_of(cell) == path
-
-
-@pytest.mark.parametrize("option", [{"peepholes": True}, {"projection_size": 2}, {"coupled": True}, {"cell_clip": 1.0}])
-def test_options_of_the_lstm_that_only_the_step_knows(option):
-    assert seqjax.path_of(seqjax.lstm(H, **option)).startswith("scan of step: lstm")
+@pytest.mark.parametrize("remat_every", [None, 3])
+def test_path_of_tells_which_way_is_taken(cell, way, remat_every):
+    taken = set()
+    record = lambda name, function: lambda *args, **kwargs: taken.add(name) or function(*args, **kwargs)  # noqa: E731
+    spied = cell._replace(sequence=cell.sequence and record("sequence", cell.sequence))
+    params = cell.init(jax.random.key(0), input_size=F)
+    jax.eval_shape(lambda xs: unroll(spied, params, xs, remat_every=remat_every), jnp.ones((2, T, F)))
+    path = seqjax.path_of(cell, remat_every=remat_every)
+    assert path.way == way == ("sequence" if taken else "scan")
+    assert ("cell.sequence is None" in path.reason) == (way == "scan")
+    assert ("remat_every: 3 steps" in path.reason) == (remat_every == 3)
 
 
 def test_lowers_for_every_accelerator(lowers):
