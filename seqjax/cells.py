@@ -8,6 +8,7 @@ element-wise product and `sigma` the logistic function. `I` is the size of the i
 """
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -366,7 +367,7 @@ def learned_initial_state(cell: Cell) -> Cell:
     def step(params: LearnedStateParams, state: State, x: Array) -> tuple[State, Array]:
         return cell.step(params.cell, state, x)
 
-    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array]:
+    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array] | NotImplementedType:
         return cell.sequence(params.cell, *args, **kwargs)
 
     return Cell(init, initial_state, step, sequence if cell.sequence else None)
