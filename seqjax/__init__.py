@@ -3,7 +3,7 @@
 from seqjax.cells import Cell, gru, jordan_rnn, learned_initial_state, lstm, simple_rnn
 from seqjax.decoding import beam_search, exhaustive_search, greedy_search, sample, temperature, top_k, top_p
 from seqjax.initializers import chrono, forget_bias, zeros_bias
-from seqjax.recurrence import bidirectional, sequence_of, truncated_unroll, unroll
+from seqjax.recurrence import bidirectional, path_of, sequence_of, truncated_unroll, unroll
 from seqjax.regularization import layer_norm, recurrent_dropout, variational_dropout, weight_drop, zoneout
 from seqjax.stack import stack
 
@@ -20,6 +20,7 @@ __all__ = [
     "layer_norm",
     "learned_initial_state",
     "lstm",
+    "path_of",
     "recurrent_dropout",
     "sample",
     "sequence_of",

@@ -8,13 +8,14 @@ element-wise product and `sigma` the logistic function. `I` is the size of the i
 """
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.fused import lstm_sequence
+from seqjax.fused import SIMPLE_RNN_SEQUENCES, gru_sequence, lstm_sequence
 from seqjax.initializers import BiasInitializer, forget_bias, zeros_bias
 
 Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
@@ -142,7 +143,7 @@ def simple_rnn(
         h = nonlinearity(_affine(params, x, h))
         return h, h
 
-    return Cell(init, initial_state, step)
+    return Cell(init, initial_state, step, SIMPLE_RNN_SEQUENCES[activation])
 
 
 def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
@@ -341,7 +342,7 @@ def gru(
         h = u * n + (1 - u) * h
         return h, h
 
-    return Cell(init, initial_state, step)
+    return Cell(init, initial_state, step, gru_sequence)
 
 
 def learned_initial_state(cell: Cell) -> Cell:
@@ -366,7 +367,7 @@ def learned_initial_state(cell: Cell) -> Cell:
     def step(params: LearnedStateParams, state: State, x: Array) -> tuple[State, Array]:
         return cell.step(params.cell, state, x)
 
-    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array]:
+    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array] | NotImplementedType:
         return cell.sequence(params.cell, *args, **kwargs)
 
     return Cell(init, initial_state, step, sequence if cell.sequence else None)

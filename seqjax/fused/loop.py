@@ -1,0 +1,169 @@
+"""The loop over the steps of a sequence, forward and backward, for a cell that brings the gradient of one step.
+
+All that such a cell does with its parameters is to form products of its input `x` and of a vector `v`, its hidden
+state or one made of it:
+
+    z = W x + U v + b
+
+Of each product the loop keeps `v` and the gradient of `z`. Their outer products, summed over all steps and rows, are
+the gradient of `U`; those of `x` and the gradient of `z` are the gradient of `W`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+State = Any  # leaves [B, H] outside of the loop, [H, B] within
+Gates = Sequence[Array]  # each [H, B]
+Saved = Any  # what the gradient of a step reads, leaves [H, B]
+
+
+class Equations(NamedTuple):
+    """One step of a cell and its gradient, features first, the batch last."""
+
+    # (products v -> gates of z, state) -> (next_state, y, saved, v of each product)
+    step: Callable[[Sequence[Callable[..., Gates]], State], tuple[State, Array, Saved, Sequence[Array | None]]]
+    # (gates of d_z -> d_v of each product, d_next_state, d_y, saved) -> (d_state, gates of each d_z)
+    step_back: Callable[[Sequence[Callable[..., Array]], State, Array, Saved], tuple[State, Sequence[Gates]]]
+
+
+class Kernel(NamedTuple):
+    """The parameters of one product; without `w` if it does not read the input, without `u` if it only does."""
+
+    w: Float[Array, "I G"] | None
+    u: Float[Array, "H G"] | None
+    b: Float[Array, " G"]
+
+
+def sigma(z: Array) -> Array:
+    """The logistic function of `2 z`, by one tanh: a cell halves the parameters of such a gate before the loop."""
+    return 0.5 * jnp.tanh(z) + 0.5
+
+
+def sigma_back(gate: Array, d_gate: Array) -> Array:
+    """The gradient of `z` where `gate = sigma(z)`."""
+    return 2 * d_gate * gate * (1 - gate)
+
+
+def run(
+    equations: Equations,
+    kernels: Sequence[Kernel],
+    state: State,
+    restart: State,
+    xs: Float[Array, "B T I"],
+    valid: Bool[Array, "B T"] | None,
+    resets: Bool[Array, "B T"] | None,
+    *,
+    reverse: bool,
+) -> tuple[State, Float[Array, "B T H"]]:
+    """Runs a cell over a sequence; the contract stands in `seqjax.recurrence`."""
+    state, restart, valid, resets = jax.tree.map(jnp.transpose, (state, restart, valid, resets))
+    xs = jnp.swapaxes(xs, 0, 1).astype(kernels[0].b.dtype)
+    final_state, ys = _loop(equations, reverse, kernels, state, restart, xs, valid, resets)
+    return jax.tree.map(jnp.transpose, final_state), jnp.transpose(ys, (2, 0, 1))
+
+
+def _forward(
+    equations: Equations,
+    reverse: bool,
+    save: bool,
+    kernels: Sequence[Kernel],
+    state: State,
+    restart: State,
+    xs: Float[Array, "T B I"],
+    valid: Bool[Array, "T B"] | None,
+    resets: Bool[Array, "T B"] | None,
+) -> tuple[State, tuple[Array, Any]]:
+    hidden_size = jax.tree.leaves(state)[0].shape[0]
+    transposed = jax.tree.map(jnp.transpose, kernels)
+    hoisted = _hoists_input(xs.shape[1])
+    x_products = [xs @ w if hoisted and w is not None else None for w, _, _ in kernels]
+
+    def product(kernel: Kernel, wx: Array | None, x: Array, v: Array | None = None) -> Gates:
+        z = kernel.b[:, None]
+        if kernel.w is not None:
+            z = z + (kernel.w @ x.T if wx is None else wx.T)
+        if kernel.u is not None:
+            z = z + kernel.u @ v
+        return jnp.split(z, z.shape[0] // hidden_size)
+
+    def step(state: State, inputs: tuple[Array, Any, Array | None, Array | None]) -> tuple[State, tuple[Array, Any]]:
+        x, x_products, valid, reset = inputs
+        if reset is not None:
+            state = _where(reset, restart, state)
+        products = [partial(product, kernel, wx, x) for kernel, wx in zip(transposed, x_products, strict=True)]
+        next_state, y, saved, vs = equations.step(products, state)
+        if valid is not None:
+            next_state = _where(valid, next_state, state)
+        return next_state, (y, (saved, jax.tree.map(jnp.transpose, vs)) if save else None)
+
+    return lax.scan(step, state, (xs, x_products, valid, resets), reverse=reverse)
+
+
+def _hoists_input(batch_size: int) -> bool:
+    """Tells whether `W x` is formed for all steps before the loop.
+
+    That makes one large product of many narrow ones, but an array of its own to write and to read. It pays where each
+    step reads the kernels for a single row.
+    """
+    return batch_size == 1
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _loop(equations: Equations, reverse: bool, *args: Any) -> tuple[State, Array]:
+    final_state, (ys, _) = _forward(equations, reverse, False, *args)
+    return final_state, ys
+
+
+def _loop_forward(equations: Equations, reverse: bool, *args: Any) -> tuple[Any, Any]:
+    final_state, (ys, (saved, vs)) = _forward(equations, reverse, True, *args)
+    kernels, _, _, xs, valid, resets = args
+    return (final_state, ys), (kernels, xs, saved, vs, valid, resets)
+
+
+def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradients: Any) -> tuple[Any, ...]:
+    kernels, xs, saved, vs, valid, resets = residuals
+    d_state, d_ys = gradients
+    zero = jax.tree.map(jnp.zeros_like, d_state)
+    products_back = [lambda *d_gates, u=u: u @ jnp.concatenate(d_gates) for _, u, _ in kernels]
+
+    def step(carry: tuple[State, State], inputs: tuple[Array, Saved, Any, Any]) -> tuple[Any, list[Array]]:
+        d_state, d_restart = carry
+        d_y, saved, valid, reset = inputs
+        d_next = d_state
+        if valid is not None:
+            d_next, d_y = _where(valid, (d_state, d_y), jax.tree.map(jnp.zeros_like, (d_state, d_y)))
+        before, d_zs = equations.step_back(products_back, d_next, d_y, saved)
+        if valid is not None:
+            before = _where(valid, before, d_state)
+        if reset is not None:
+            d_restart = jax.tree.map(jnp.add, d_restart, _where(reset, before, zero))
+            before = _where(reset, zero, before)
+        return (before, d_restart), [jnp.concatenate(d_gates).T for d_gates in d_zs]
+
+    (d_state, d_restart), d_zs = lax.scan(step, (d_state, zero), (d_ys, saved, valid, resets), reverse=not reverse)
+    d_kernels = [
+        Kernel(
+            w if w is None else _outer_products(xs, d_z), u if u is None else _outer_products(v, d_z), d_z.sum((0, 1))
+        )
+        for (w, u, _), v, d_z in zip(kernels, vs, d_zs, strict=True)
+    ]
+    d_xs = sum(d_z @ w.T for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
+    return d_kernels, d_state, d_restart, d_xs, None, None
+
+
+_loop.defvjp(_loop_forward, _loop_backward)
+
+
+def _outer_products(vs: Float[Array, "T B M"], d_zs: Float[Array, "T B N"]) -> Float[Array, "M N"]:
+    """Sums `v d_z'` over steps and rows, in that order: einsum takes the other, and copies both arrays to do so."""
+    return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())))
+
+
+def _where(condition: Bool[Array, " B"], new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)

@@ -1,0 +1,43 @@
+"""The LSTM of Hochreiter and Schmidhuber (1997) over a whole sequence; its equations stand in `seqjax.lstm`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from seqjax.fused.loop import Equations, Gates, Kernel, State, run, sigma, sigma_back
+
+
+def lstm_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
+    """Runs an LSTM without peepholes, projection, coupling and clipping."""
+    w, u, b, _, _ = params
+    halves = jnp.repeat(jnp.array([0.5, 0.5, 1, 0.5], b.dtype), u.shape[0])
+    return run(_EQUATIONS, [Kernel(halves * w, halves * u, halves * b)], *args, reverse=reverse)
+
+
+def _step(products: Sequence[Callable[..., Gates]], state: State) -> tuple[State, Array, Any, tuple[Array]]:
+    i, f, g, o = products[0](state.h)
+    i, f, g, o = sigma(i), sigma(f), jnp.tanh(g), sigma(o)
+    c = f * state.c + i * g
+    tanh_c = jnp.tanh(c)
+    h = o * tanh_c
+    return state._replace(h=h, c=c), h, (i, f, g, o, state.c, tanh_c), (state.h,)
+
+
+def _step_back(
+    products_back: Sequence[Callable[..., Array]], d_state: State, d_y: Array, saved: Any
+) -> tuple[State, tuple[Gates]]:
+    i, f, g, o, c, tanh_c = saved
+    d_h = d_state.h + d_y
+    d_c = d_state.c + d_h * o * (1 - tanh_c**2)
+    d_gates = (
+        sigma_back(i, d_c * g),
+        sigma_back(f, d_c * c),
+        d_c * i * (1 - g**2),
+        sigma_back(o, d_h * tanh_c),
+    )
+    return d_state._replace(h=products_back[0](*d_gates), c=d_c * f), (d_gates,)
+
+
+_EQUATIONS = Equations(_step, _step_back)
