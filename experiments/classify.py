@@ -114,7 +114,7 @@ def make_splitter(units: str, texts: Sequence[str]) -> Callable[[str], Sequence[
 
 
 def make_vocabulary(sequences: Sequence[Sequence[str]], known: Sequence[str]) -> data.SymbolVocabulary:
-    """Collects the units that training texts hold twice or more, so that others are unknown there too, and those known."""
+    """Collects the units that texts hold twice or more, so that others are unknown there too, and those known."""
     counts = Counter(unit for sequence in sequences for unit in sequence)
     return data.SymbolVocabulary.from_sequences([[unit for unit, count in counts.items() if count > 1], known])
 
@@ -178,6 +178,9 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         return split(text)[: settings.max_length] or data.UNKNOWN
 
     vectors = read_vectors() if settings.word_vectors else {}
+    if any(len(vector) != settings.embedding_size for vector in vectors.values()):
+        [size] = {len(vector) for vector in vectors.values()}
+        raise ValueError(f"--embedding_size={settings.embedding_size}: the word vectors have {size}")
     if settings.start_from is None:
         vocabulary = make_vocabulary([units_of(text) for text in texts], list(vectors))
     else:

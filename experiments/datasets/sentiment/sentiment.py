@@ -1,8 +1,8 @@
 """Tweets and sentences of movie reviews, positive and negative (Hutto and Gilbert 2014), as a TFDS data set.
 
-`tweets.tsv.xz` and `movie_reviews.tsv.xz` hold 4,200 tweets and 10,605 sentences of reviews, one a line: the mean rating
-of 20 people from -4, extremely negative, to 4, and the text. Taken from the source archive of the PyPI package
-`vaderSentiment` 3.3.2.
+`tweets.tsv.xz` and `movie_reviews.tsv.xz` hold 4,200 tweets and 10,605 sentences of reviews, one a line: the mean of
+what 20 people said, from -4, extremely negative, to 4, and the text. Taken from the source archive of the PyPI package
+`vaderSentiment` 3.3.2, whose lexicon was made and tried on the same tweets.
 
 What the mean rating rounds to 0 is neutral, and dropped: 768 tweets and 533 sentences. Of the others the sign is the
 label.
@@ -67,7 +67,7 @@ class Sentiment(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Texts that twenty people each rated from negative to positive.",
+            description="Texts that people rated from negative to positive.",
             features=tfds.features.FeaturesDict(
                 {
                     "text": tfds.features.Text(),

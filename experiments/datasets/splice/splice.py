@@ -1,9 +1,9 @@
 """Splice junctions of primate DNA (Towell, Noordewier and Shavlik 1991) as a TFDS data set.
 
-Where a gene is read, its introns are cut out of it, and what is left, its exons, is spliced. `splice.tsv.xz` holds 3,186
-windows of 60 letters, one a line: the class and the window, in the middle of which an exon ends and an intron begins
-(`ei`, a donor), an intron ends and an exon begins (`ie`, an acceptor), or neither (`n`). StatLog's version of the data,
-taken from the R package `mlbench` 2.1-3.1.
+Where a gene is read, its introns are cut out of it, and what is left, its exons, is spliced. `splice.tsv.xz` holds
+3,186 windows of 60 letters, one a line: the class and the window, in the middle of which an exon ends and an intron
+begins (`ei`, a donor), an intron ends and an exon begins (`ie`, an acceptor), or neither (`n`). StatLog's version of
+the data, taken from the R package `mlbench` 2.1-3.1.
 
 A window that stands there several times is one example; one of two classes is dropped. 70% to train, 10% and 20%.
 """

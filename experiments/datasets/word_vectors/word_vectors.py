@@ -20,7 +20,7 @@ def read_vectors(path: Path = PATH) -> dict[str, np.ndarray]:
       ValueError: the file is damaged.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             words, vectors, scales = (file[name] for name in ("words", "vectors", "scales"))
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error
