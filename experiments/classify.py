@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WORD = re.compile(
     r"https?:\S+"
-    r"|[:;=8][-o']?[()\[\]dp/*3|]+(?!\w)"  # :-)
+    r"|[:;=8][-o']?[()\[\]dp/*3|]+(?!\w)|<3+"  # :-) <3
     r"|\w+(?=n't\b)|n't\b|'\w+|\w+"  # is n't, it 's
     r"|[^\w\s]+"
 )
@@ -60,7 +60,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("embedding_size", 100, "Size of an embedded unit.")
     flags.DEFINE_enum("pooling", "max", ["max", "attention"], "How the outputs at all positions become one.")
     recipe.define_flags(hidden_size=64, batch_size=32, epochs=8, learning_rate=2e-3, dropout=0.5)
-    flags.DEFINE_integer("buckets", 4, "The most shapes of batches; texts of similar lengths share one.")
+    flags.DEFINE_integer("buckets", 2, "The most shapes of batches; texts of similar lengths share one.")
     flags.DEFINE_string("start_from", None, "The run folder of a language model whose recurrent layers to start from.")
 
 
@@ -232,7 +232,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
     def sample(params: Any, key: jax.Array) -> str:
         log_probs, _ = classify(params, shown)
         return "\n".join(
-            f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), rated {classes[label]}: {text}"
+            f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), labelled {classes[label]}: {text}"
             for row, (text, label) in zip(log_probs, shown, strict=True)
         )
 
@@ -242,7 +242,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         log_probs, saliency = classify(params, shown)
         maps = [
             SaliencyMap(
-                weights, units_of(text), f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), rated {classes[label]}"
+                weights, units_of(text), f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), labelled {classes[label]}"
             )
             for weights, row, (text, label) in zip(saliency, log_probs, shown, strict=True)
         ]

@@ -114,8 +114,9 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['positive', 'so', 'good']
     """
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.figure import Figure
 
     if not maps:
@@ -123,7 +124,8 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     for number, (weights, symbols, _) in enumerate(maps):
         if len(weights) != len(symbols):
             raise ValueError(f"maps[{number}].weights: expected {len(symbols)}, one a symbol, got {len(weights)}")
-    colours = ScalarMappable(Normalize(-1, 1), cmap="RdBu")
+    light = ListedColormap(colormaps["RdBu"](np.linspace(0.15, 0.85, 256)))  # black can be read on it
+    colours = ScalarMappable(Normalize(-1, 1), cmap=light)
     texts, line = [], 0
     for weights, symbols, title in maps:
         gap = 0 if all(len(symbol) == 1 for symbol in symbols) else 1
@@ -132,7 +134,7 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
         for symbol, weight in zip(symbols, weights / max(np.abs(weights).max(initial=0), 1e-30), strict=True):
             if column + len(symbol) > 80:
                 line, column = line + 1, 0
-            face = {"facecolor": colours.to_rgba(0.7 * weight), "edgecolor": "none", "pad": 1.5}
+            face = {"facecolor": colours.to_rgba(weight), "edgecolor": "none", "pad": 1.5}
             texts.append({"x": column, "y": line, "s": symbol, "family": "monospace", "bbox": face})
             column += len(symbol) + gap
         line += 2
