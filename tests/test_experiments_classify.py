@@ -143,7 +143,8 @@ def test_from_a_language_model(tmp_path, run_main, run_experiment):
     }  # fmt: skip
     got = arrays(tmp_path / "run")
     for layer, params in recurrent.items():
-        for name, value in params.items():
+        for name in ("input_kernel", "recurrent_kernel"):
+            value = params[name]
             assert any(np.array_equal(value, array) for key, array in got.items() if layer in key and name in key)
     with pytest.raises(ValueError, match="--units=words: a language model reads characters"):
         run_main(f"--start_from={tmp_path / 'lm'}", f"--run_folder={tmp_path / 'other'}", "--units=words")
@@ -165,7 +166,8 @@ def test_units(units, text, expected):
 def test_subwords_join_to_the_text():
     pytest.importorskip("sentencepiece")
     pieces = classify.make_splitter("subwords", TEXTS)("a goodday")
-    assert "".join(pieces).replace("\u2581", " ").strip() == "a goodday" and len(pieces) < 9
+    assert "".join(pieces).replace("\u2581", " ").strip() == "a goodday"
+    assert 1 < len(pieces) < len("_a_goodday")
 
 
 def test_letters_in_place_tell_what_no_ngram_does():
