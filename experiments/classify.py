@@ -175,7 +175,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
     split = make_splitter(settings.units, texts)
 
     def units_of(text: str) -> Sequence[str]:
-        return split(text)[: settings.max_length] or data.UNKNOWN
+        return split(text)[: settings.max_length] or data.UNKNOWN  # an empty text
 
     vectors = read_vectors() if settings.word_vectors else {}
     if any(len(vector) != settings.embedding_size for vector in vectors.values()):
@@ -229,22 +229,19 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         nats = -np.take_along_axis(log_probs, right[:, None], axis=1).mean()
         return {"accuracy": float(np.mean(log_probs.argmax(axis=1) == right)), "nats": float(nats)}
 
+    def verdict(log_probs: np.ndarray, label: int) -> str:
+        return f"{classes[log_probs.argmax()]} ({np.exp(log_probs.max()):.2f}), labelled {classes[label]}"
+
     def sample(params: Any, key: jax.Array) -> str:
         log_probs, _ = classify(params, shown)
-        return "\n".join(
-            f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), labelled {classes[label]}: {text}"
-            for row, (text, label) in zip(log_probs, shown, strict=True)
-        )
+        return "\n".join(f"{verdict(row, label)}: {text}" for row, (text, label) in zip(log_probs, shown, strict=True))
 
     def figures(params: Any) -> dict[str, "Figure"]:
         from seqjax.plots import SaliencyMap, saliency_maps
 
-        log_probs, saliency = classify(params, shown)
         maps = [
-            SaliencyMap(
-                weights, units_of(text), f"{classes[row.argmax()]} ({np.exp(row.max()):.2f}), labelled {classes[label]}"
-            )
-            for weights, row, (text, label) in zip(saliency, log_probs, shown, strict=True)
+            SaliencyMap(weights, units_of(text), verdict(row, label))
+            for row, weights, (text, label) in zip(*classify(params, shown), shown, strict=True)
         ]
         return {"saliency": saliency_maps(maps, label="for the class found")}
 
