@@ -118,6 +118,7 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     if not maps:
         raise ValueError("maps: expected at least one, got none")
@@ -126,7 +127,7 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
             raise ValueError(f"maps[{number}].weights: expected {len(symbols)}, one a symbol, got {len(weights)}")
     light = ListedColormap(colormaps["RdBu"](np.linspace(0.15, 0.85, 256)))  # black can be read on it
     colours = ScalarMappable(Normalize(-1, 1), cmap=light)
-    texts, line = [], 0
+    texts, boxes, line = [], [], 0
     for weights, symbols, title in maps:
         gap = 0 if all(len(symbol) == 1 for symbol in symbols) else 1
         texts.append({"x": 0, "y": line, "s": title, "weight": "bold"})
@@ -134,14 +135,16 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
         for symbol, weight in zip(symbols, weights / max(np.abs(weights).max(initial=0), 1e-30), strict=True):
             if column + len(symbol) > 80:
                 line, column = line + 1, 0
-            face = {"facecolor": colours.to_rgba(weight), "edgecolor": "none", "pad": 1.5}
-            texts.append({"x": column, "y": line, "s": symbol, "family": "monospace", "bbox": face})
+            texts.append({"x": column, "y": line, "s": symbol, "family": "monospace"})
+            boxes.append(Rectangle((column, line - 0.4), len(symbol), 0.8, color=colours.to_rgba(weight), linewidth=0))
             column += len(symbol) + gap
         line += 2
     size = 9.0  # of the font, in points
     figure = Figure(figsize=(80 * 0.602 * size / 72 + 1.6, line * 1.7 * size / 72), layout="constrained")
     axes = figure.add_subplot(xlim=(0, 80), ylim=(line - 1, -1))
     axes.axis("off")
+    for box in boxes:
+        axes.add_patch(box)
     for text in texts:
         axes.text(va="center", size=size, parse_math=False, **text)
     bar = figure.colorbar(colours, ax=axes, label=label, shrink=0.6, ticks=[-1, 0, 1])

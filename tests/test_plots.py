@@ -56,9 +56,10 @@ def test_saliency_maps_colour_what_speaks_for_and_against():
     axes, bar = figure.axes
     assert texts(axes.texts) == ["$positive", *words, "", *"abcd"]
     assert bar.get_ylabel() == "for it"
-    colour = {text.get_text(): text.get_bbox_patch().get_facecolor() for text in axes.texts[1:5]}
+    colour = {word: box.get_facecolor() for word, box in zip(words[:4], axes.patches[:4], strict=True)}
     assert colour["not"][0] > colour["not"][2] and colour["good"][2] > colour["good"][0]  # red, blue
     assert min(colour["a"][:3]) > 0.95  # white
+    assert [box.get_width() for box in axes.patches] == [len(symbol) for symbol in [*words, *"abcd"]]
     places = [text.get_position() for text in axes.texts[1:49]]
     assert places == sorted(places, key=lambda place: (place[1], place[0])) and len({y for _, y in places}) == 3
     assert all(x + len(word) <= 80 for (x, _), word in zip(places, words, strict=True))
