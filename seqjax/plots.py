@@ -18,6 +18,14 @@ class AttentionMap(NamedTuple):
     target: Sequence[str]
 
 
+class SaliencyMap(NamedTuple):
+    """What each of `T` symbols says for the class of their sequence; below zero, against it."""
+
+    weights: Float[np.ndarray, " T"]
+    symbols: Sequence[str]
+    title: str
+
+
 def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: str) -> "Figure":
     """Draws a metric over the steps of training, one line for each part of the data.
 
@@ -84,4 +92,61 @@ def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) ->
     for axes in grid[len(maps) :]:
         axes.axis("off")
     figure.colorbar(image, ax=figure.axes, label="attention weight", shrink=0.6)
+    return figure
+
+
+def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
+    """Writes sequences below each other, blue where a symbol says most for a class and red where against it.
+
+    Each is scaled by the largest of its own weights, and broken into lines of 80 characters.
+
+    Args:
+      maps: what to draw.
+      label: what a positive weight speaks for.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: if there is no map, or one has not as many weights as symbols.
+
+    >>> figure = saliency_maps([SaliencyMap(np.array([0.1, 2.0]), ["so", "good"], "positive")], label="for the class")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['positive', 'so', 'good']
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    if not maps:
+        raise ValueError("maps: expected at least one, got none")
+    for number, (weights, symbols, _) in enumerate(maps):
+        if len(weights) != len(symbols):
+            raise ValueError(f"maps[{number}].weights: expected {len(symbols)}, one a symbol, got {len(weights)}")
+    light = ListedColormap(colormaps["RdBu"](np.linspace(0.15, 0.85, 256)))  # black can be read on it
+    colours = ScalarMappable(Normalize(-1, 1), cmap=light)
+    texts, boxes, line = [], [], 0
+    for weights, symbols, title in maps:
+        gap = 0 if all(len(symbol) == 1 for symbol in symbols) else 1
+        texts.append({"x": 0, "y": line, "s": title, "weight": "bold"})
+        line, column = line + 1, 0
+        for symbol, weight in zip(symbols, weights / max(np.abs(weights).max(initial=0), 1e-30), strict=True):
+            if column + len(symbol) > 80:
+                line, column = line + 1, 0
+            texts.append({"x": column, "y": line, "s": symbol, "family": "monospace"})
+            boxes.append(Rectangle((column, line - 0.4), len(symbol), 0.8, color=colours.to_rgba(weight), linewidth=0))
+            column += len(symbol) + gap
+        line += 2
+    size = 9.0  # of the font, in points
+    figure = Figure(figsize=(80 * 0.602 * size / 72 + 1.6, line * 1.7 * size / 72), layout="constrained")
+    axes = figure.add_subplot(xlim=(0, 80), ylim=(line - 1, -1))
+    axes.axis("off")
+    for box in boxes:
+        axes.add_patch(box)
+    for text in texts:
+        axes.text(va="center", size=size, parse_math=False, **text)
+    bar = figure.colorbar(colours, ax=axes, label=label, shrink=0.6, ticks=[-1, 0, 1])
+    bar.set_ticklabels(["most against", "nothing", "most for"])
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqjax.plots import AttentionMap, attention_maps, learning_curve
+from seqjax.plots import AttentionMap, SaliencyMap, attention_maps, learning_curve, saliency_maps
 
 pytest.importorskip("matplotlib")
 
@@ -45,3 +45,30 @@ def test_attention_maps_refuse_what_does_not_fit():
     good, bad = AttentionMap(np.zeros((2, 3)), "abc", "AB"), AttentionMap(np.zeros((3, 2)), "abc", "AB")
     with pytest.raises(ValueError, match=r"^maps\[1\].weights: expected shape \(2, 3\), got \(3, 2\)"):
         attention_maps([good, bad], xlabel="", ylabel="")
+
+
+def test_saliency_maps_colour_what_speaks_for_and_against():
+    words = ["not", "a", "good", "film"] * 12
+    weights = np.array([-2.0, 0.0, 4.0, 1.0] * 12)
+    figure = saliency_maps(
+        [SaliencyMap(weights, words, "$positive"), SaliencyMap(-weights[:4], "abcd", "")], label="for it"
+    )
+    axes, bar = figure.axes
+    assert texts(axes.texts) == ["$positive", *words, "", *"abcd"]
+    assert bar.get_ylabel() == "for it"
+    colour = {word: box.get_facecolor() for word, box in zip(words[:4], axes.patches[:4], strict=True)}
+    assert colour["not"][0] > colour["not"][2] and colour["good"][2] > colour["good"][0]  # red, blue
+    assert min(colour["a"][:3]) > 0.95  # white
+    assert [box.get_width() for box in axes.patches] == [len(symbol) for symbol in [*words, *"abcd"]]
+    places = [text.get_position() for text in axes.texts[1:49]]
+    assert places == sorted(places, key=lambda place: (place[1], place[0])) and len({y for _, y in places}) == 3
+    assert all(x + len(word) <= 80 for (x, _), word in zip(places, words, strict=True))
+    assert [text.get_position()[0] for text in axes.texts[-4:]] == [0, 1, 2, 3]  # characters stand close
+    figure.canvas.draw()
+
+
+def test_saliency_maps_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="^maps: expected at least one, got none"):
+        saliency_maps([], label="")
+    with pytest.raises(ValueError, match=r"^maps\[0\].weights: expected 3, one a symbol, got 2"):
+        saliency_maps([SaliencyMap(np.zeros(2), "abc", "")], label="")

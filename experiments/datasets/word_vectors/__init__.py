@@ -1,0 +1,1 @@
+"""Vectors of English words (Pennington, Socher and Manning 2014)."""

@@ -1,0 +1,80 @@
+"""What anyone has for telling the class of a text: the most frequent class, logistic regression, the rules of VADER."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from seqjax.data import LabelledSplits
+
+
+def scores(found: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
+    """Gives the share of texts whose class is found, and the F1 score, the mean over the classes."""
+    return {
+        "accuracy": float(np.mean(np.asarray(found) == np.asarray(labels))),
+        "macro F1": float(f1_score(labels, found, average="macro")),
+    }
+
+
+def majority(splits: LabelledSplits) -> list[int]:
+    """Finds the most frequent class of the training texts in each test text."""
+    _, labels = zip(*splits.train, strict=True)
+    return [int(np.bincount(labels).argmax())] * len(splits.test)
+
+
+def logistic_regression(splits: LabelledSplits, analyzer: str) -> np.ndarray:
+    """Finds the class of each test text by logistic regression on its n-grams, weighted by TF-IDF.
+
+    The longest n-gram and the strength of the regularisation are those that are best on the validation texts.
+
+    Args:
+      splits: the texts.
+      analyzer: of what the n-grams are, "word" or "char".
+    """
+    (texts, labels), (held_out, right), (test, _) = (zip(*part, strict=True) for part in splits)
+    longest = {"word": (1, 2), "char": (3, 5)}[analyzer]
+    models = [
+        make_pipeline(
+            TfidfVectorizer(analyzer=analyzer, ngram_range=(1, n), sublinear_tf=True),
+            LogisticRegression(C=strength, max_iter=1000),
+        ).fit(texts, labels)
+        for n in longest
+        for strength in (1, 10, 100)
+    ]
+    return max(models, key=lambda model: model.score(held_out, right)).predict(test)
+
+
+def letters_in_place(splits: LabelledSplits) -> np.ndarray:
+    """Finds the class of each test text, all texts being of one length, by logistic regression on its letters."""
+    alphabet = np.array(sorted({letter for text, _ in splits.train for letter in text}))
+    train, validation, test = (
+        (np.array([list(text) for text, _ in part])[..., None] == alphabet).reshape(len(part), -1) for part in splits
+    )
+    (_, labels), (_, right), _ = (zip(*part, strict=True) for part in splits)
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train, labels) for strength in (0.01, 0.1, 1)]
+    return max(models, key=lambda model: model.score(validation, right)).predict(test)
+
+
+def vader(texts: Sequence[str]) -> list[int]:
+    """Finds whether English texts are negative, 0, or positive, 1, by the rules of Hutto and Gilbert (2014)."""
+    analyzer = SentimentIntensityAnalyzer()
+    return [int(analyzer.polarity_scores(text)["compound"] >= 0) for text in texts]
+
+
+def all_scores(splits: LabelledSplits, classes: Sequence[str]) -> dict[str, float]:
+    """Gives the scores on the test texts of what can be used: VADER for sentiment, letters in place for one length."""
+    texts, right = zip(*splits.test, strict=True)
+    found = {"the most frequent class": majority(splits)}
+    for name, analyzer in (("words", "word"), ("letters", "char")):
+        found[f"logistic regression on TF-IDF of {name}"] = logistic_regression(splits, analyzer)
+    if len({len(text) for part in splits for text, _ in part}) == 1:
+        found["logistic regression on letters in place"] = letters_in_place(splits)
+    if [name[:3] for name in classes] == ["neg", "pos"]:
+        found["VADER"] = vader(texts)
+    return {
+        f"{score}, {name}": value for name, answers in found.items() for score, value in scores(answers, right).items()
+    }
