@@ -2,7 +2,7 @@
 
 `tweets.tsv.xz` and `movie_reviews.tsv.xz` hold 4,200 tweets and 10,605 sentences of reviews, one a line: the mean of
 what 20 people said, from -4, extremely negative, to 4, and the text. Taken from the source archive of the PyPI package
-`vaderSentiment` 3.3.2, whose lexicon was made and tried on the same tweets.
+`vaderSentiment` 3.3.2, whose authors had them rated to try its rules on them.
 
 What the mean rating rounds to 0 is neutral, and dropped: 768 tweets and 533 sentences. Of the others the sign is the
 label.
