@@ -9,9 +9,11 @@ here, which makes it tag a million words with hundreds of tags in seconds, not m
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+
+from seqjax.data import TaggedSentence
 
 START, END = ("-start2-", "-start-"), ("-end-", "-end2-")
 
@@ -25,7 +27,7 @@ def normalize(word: str) -> str:
     return "!digits" if re.match(r"\d", word) else word.lower()
 
 
-def word_features(words: Sequence[str]) -> Iterable[list[str]]:
+def word_features(words: Sequence[str]) -> Iterator[list[str]]:
     """Gives the features of each word that do not depend on tags."""
     context = [*START, *map(normalize, words), *END]
     for i, word in enumerate(words, 2):
@@ -52,44 +54,50 @@ class AveragedPerceptron:
     """A tagger; `train` makes one, `tag` uses it."""
 
     def __init__(self, features: Sequence[str], tags: Sequence[str]):
-        self.rows = {feature: row for row, feature in enumerate(features)}
+        self.row = {feature: row for row, feature in enumerate(features)}
         self.tags = list(tags)
         self.weights = np.zeros((len(features), len(tags)), np.float32)
 
     def tag(self, words: Sequence[str]) -> list[str]:
         """Gives the best tag of each word, one after the other."""
-        return [self.tags[guess] for guess, _ in self._guesses(words, [list(f) for f in word_features(words)])]
+        return [self.tags[best] for best, _ in self.guess(words, self.fixed_rows(words))]
 
-    def _guesses(self, words: Sequence[str], features: Sequence[Sequence[str]]) -> Iterable[tuple[int, list[int]]]:
-        """Gives the best tag of each word, and the rows of its features."""
+    def fixed_rows(self, words: Sequence[str]) -> list[list[int]]:
+        """Gives the rows of the features of each word that do not depend on tags."""
+        return [self._rows(features) for features in word_features(words)]
+
+    def guess(self, words: Sequence[str], fixed_rows: Sequence[list[int]]) -> Iterator[tuple[int, list[int]]]:
+        """Gives the best tag of each word, and all rows that say so; the weights may change from word to word."""
         before, last = START
-        for word, fixed in zip(words, features, strict=True):
-            found = map(self.rows.get, [*fixed, *tag_features(normalize(word), before, last)])
-            rows = [row for row in found if row is not None]
-            guess = int(self.weights.take(rows, axis=0).sum(axis=0).argmax())
-            yield guess, rows
-            before, last = last, self.tags[guess]
+        for word, fixed in zip(words, fixed_rows, strict=True):
+            rows = fixed + self._rows(tag_features(normalize(word), before, last))
+            best = int(self.weights.take(rows, axis=0).sum(axis=0).argmax())
+            yield best, rows
+            before, last = last, self.tags[best]
+
+    def _rows(self, features: Iterable[str]) -> list[int]:
+        return [self.row[feature] for feature in features if feature in self.row]
 
 
-def train(sentences: Sequence[tuple[Sequence[str], Sequence[str]]], *, epochs: int, seed: int) -> AveragedPerceptron:
-    """Trains a tagger on sentences, each of words and as many tags, in a new order in each epoch."""
-    features = [list(word_features(words)) for words, _ in sentences]
-    counts = Counter(feature for sentence in features for word in sentence for feature in word)
+def train(sentences: Sequence[TaggedSentence], *, epochs: int, seed: int) -> AveragedPerceptron:
+    """Trains a tagger on sentences, in a new order in each epoch."""
+    counts: Counter[str] = Counter()
     for words, tags in sentences:
-        last = [*START, *tags]
-        for i, word in enumerate(words):
-            counts.update(tag_features(normalize(word), last[i], last[i + 1]))
-    kept = [feature for feature, count in counts.items() if count > 1]
-    tagger = AveragedPerceptron(kept, sorted({tag for _, tags in sentences for tag in tags}))
+        before = [*START, *tags]
+        for i, features in enumerate(word_features(words)):
+            counts.update(features + tag_features(normalize(words[i]), before[i], before[i + 1]))
+    frequent = [feature for feature, count in counts.items() if count > 1]
+    tagger = AveragedPerceptron(frequent, sorted({tag for sentence in sentences for tag in sentence.tags}))
     ids = {tag: id for id, tag in enumerate(tagger.tags)}
-    step, moments = 0, np.zeros_like(tagger.weights)  # mean weights = weights - moments / steps
+    fixed_rows = [tagger.fixed_rows(sentence.words) for sentence in sentences]
+    step, moments = 0, np.zeros_like(tagger.weights)  # the mean over all steps is weights - moments / steps
     for epoch in range(epochs):
         for number in np.random.default_rng((seed, epoch)).permutation(len(sentences)):
             words, tags = sentences[number]
-            for tag, (guess, rows) in zip(tags, tagger._guesses(words, features[number]), strict=True):
+            for tag, (best, rows) in zip(tags, tagger.guess(words, fixed_rows[number]), strict=True):
                 step += 1
-                if guess != ids[tag]:
-                    for id, sign in ((ids[tag], 1), (guess, -1)):
+                if best != ids[tag]:
+                    for id, sign in ((ids[tag], 1), (best, -1)):
                         tagger.weights[rows, id] += sign
                         moments[rows, id] += sign * step
     tagger.weights -= moments / step

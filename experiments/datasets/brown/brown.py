@@ -94,7 +94,10 @@ class Brown(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # everything is here
         if self.builder_config.name == "tags":
-            return {part: self._generate_sentences(part) for part in ("train", "validation", "test")}
+            parts: dict[str, list[Sentence]] = {"train": [], "validation": [], "test": []}
+            for sentence in read_sentences():
+                parts[part_of(sentence.text)].append(sentence)
+            return {name: self._generate_sentences(part) for name, part in parts.items()}
         press, others = [], []
         for sentence in read_sentences():
             (press if sentence.category in PRESS else others).append(sentence)
@@ -107,6 +110,6 @@ class Brown(tfds.core.GeneratorBasedBuilder):
         for number, document in enumerate(text.split(DOCUMENT_BREAK)):
             yield number, {"text": document}
 
-    def _generate_sentences(self, part: str) -> Iterator[tuple[int, dict[str, tuple[str, ...]]]]:
-        for number, sentence in enumerate(s for s in read_sentences() if part_of(s.text) == part):
+    def _generate_sentences(self, sentences: list[Sentence]) -> Iterator[tuple[int, dict[str, tuple[str, ...]]]]:
+        for number, sentence in enumerate(sentences):
             yield number, {"tokens": sentence.words, "tags": sentence.tags}
