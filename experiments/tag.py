@@ -151,11 +151,15 @@ def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bo
     def to_batch(pairs: data.PairBatch) -> TagBatch:
         return TagBatch(data.spell(lexicon, pairs.sources), pairs.source_lengths, pairs.targets)
 
+    held_out_lengths = [len(sentence.words) for sentence in splits.validation + splits.test]
+    shapes = data.make_buckets(held_out_lengths, held_out_lengths, num_buckets=4, batch_size=64)  # for all that follows
+
     def batches(sentences: Sequence[data.TaggedSentence]) -> list[tuple[np.ndarray, TagBatch]]:
         sources, targets = encode(sentences)
-        lengths = list(map(len, sources))
-        shapes = data.make_buckets(lengths, lengths, num_buckets=4, batch_size=min(128, len(lengths)))
-        found = data.evaluation_pair_batches(sources, targets, shapes)
+        place = np.searchsorted([shape.source_length for shape in shapes], list(map(len, sources)))
+        members = [np.flatnonzero(place == number) for number in range(len(shapes))]
+        buckets = [shape._replace(members=m) for shape, m in zip(shapes, members, strict=True) if len(m)]
+        found = data.evaluation_pair_batches(sources, targets, tuple(buckets))
         return [(indices, to_batch(pairs)) for indices, pairs in found]
 
     def predict(params: Any, batches: Iterable[tuple[np.ndarray, TagBatch]]) -> list[list[str]]:
@@ -179,7 +183,7 @@ def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bo
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
         _, batch = shown_batches[0]
-        return model.init(key, *batch.words, batch.lengths), ()
+        return jax.jit(model.init)(key, *batch.words, batch.lengths), ()
 
     def evaluate(params: Any) -> dict[str, float]:
         nats = [float(eval_step(params, (), batch)[0]["nats_per_tag"]) for _, batch in validation_batches]

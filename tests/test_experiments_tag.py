@@ -20,10 +20,10 @@ SUBJECTS = ["dogs", "cats", "birds", "hounds"]
 
 
 def sentence(number):
-    """ "the dogs bark": what ends in s is a noun, and "run" a verb only where no "the" goes before it."""
+    """What ends in s is a noun, and so is "run" where "the" goes before it."""
     subject = SUBJECTS[number % 4] if number % 7 else f"w{number}s"
     if number % 2:
-        return [subject, "run"], ["noun", "verb"]
+        return [subject, "run", "to", subject], ["noun", "verb", "preposition", "noun"]
     return ["the", "run", "of", subject], ["article", "noun", "preposition", "noun"]
 
 
