@@ -95,10 +95,10 @@ def train(sentences: Sequence[TaggedSentence], *, epochs: int, seed: int) -> Ave
         for number in np.random.default_rng((seed, epoch)).permutation(len(sentences)):
             words, tags = sentences[number]
             for tag, (best, rows) in zip(tags, tagger.guess(words, fixed_rows[number]), strict=True):
-                step += 1
                 if best != ids[tag]:
                     for id, sign in ((ids[tag], 1), (best, -1)):
                         tagger.weights[rows, id] += sign
                         moments[rows, id] += sign * step
+                step += 1
     tagger.weights -= moments / step
     return tagger
