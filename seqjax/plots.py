@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,4 +149,46 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
         axes.text(va="center", size=size, parse_math=False, **text)
     bar = figure.colorbar(colours, ax=axes, label=label, shrink=0.6, ticks=[-1, 0, 1])
     bar.set_ticklabels(["most against", "nothing", "most for"])
+    return figure
+
+
+def confusion_matrix(
+    counts: Integer[np.ndarray, "N M"], right: Sequence[str], predicted: Sequence[str], *, unit: str = "words"
+) -> "Figure":
+    """Draws, for each right class a row, what share of its examples was taken for each class, in percent.
+
+    The colours are those of a logarithm from 0.1%, so that rare mistakes are seen beside what is right.
+
+    Args:
+      counts: how many examples of each of `N` classes were taken for each of `M`, in the same order.
+      right: names of the rows.
+      predicted: names of the columns.
+      unit: what is counted.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ValueError: if the counts are not `N` by `M`.
+
+    >>> figure = confusion_matrix(np.array([[9, 1], [0, 5]]), ["noun", "verb"], ["noun", "verb"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['90', '10', '100']
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    if counts.shape != (len(right), len(predicted)):
+        raise ValueError(f"counts: expected shape {(len(right), len(predicted))}, got {counts.shape}")
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(2.2 + 0.42 * len(predicted), 1.6 + 0.36 * len(right)), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(np.maximum(percent, 0.1), norm=LogNorm(0.1, 100), cmap="Blues", aspect="auto")
+    for row, column in zip(*np.nonzero(percent >= 0.5), strict=True):
+        color = "white" if percent[row, column] > 10 else "black"
+        axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_xticks(range(len(predicted)), predicted, rotation=90)
+    axes.set_yticks(range(len(right)), [f"{name} ({n:,})" for name, n in zip(right, counts.sum(axis=1), strict=True)])
+    axes.set(xlabel="predicted", ylabel=f"right (number of {unit})")
+    figure.colorbar(image, ax=axes, label=f"% of the {unit} of the row", format="%g")
     return figure

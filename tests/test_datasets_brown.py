@@ -1,4 +1,5 @@
 import hashlib
+import lzma
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import pytest
 
 from experiments import datasets
 from experiments.datasets.brown import brown
-from seqjax.data import read_text_dataset
+from seqjax.data import read_tag_dataset, read_text_dataset
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,16 @@ def test_all_differs_only_in_what_is_read_before_the_press(prepared, sentences):
     assert not any(held_out[k : k + 60] in others for k in range(0, len(held_out) - 60, 997))
 
 
+def test_tags_are_split_by_texts_whose_sentences_stay_in_order(sentences, tmp_path):
+    splits = read_tag_dataset(datasets.builder("brown/tags", tmp_path))
+    assert [len(part) for part in splits] == [50_877, 2_655, 3_808]
+    texts = {s.text for s in sentences}
+    assert [sum(brown.part_of(text) == part for text in texts) for part in splits._fields] == [441, 25, 34]
+    for part, found in splits._asdict().items():
+        assert found == [(s.words, s.tags) for s in sentences if brown.part_of(s.text) == part]
+    assert len({tag for part in splits for sentence in part for tag in sentence.tags}) == 472
+
+
 def test_prepared_twice_gives_the_same_bytes(tmp_path):
     def prepare(data_dir):
         read_text_dataset(datasets.builder("brown/press", data_dir))
@@ -98,4 +109,11 @@ def test_a_damaged_corpus_is_named(tmp_path):
     path = tmp_path / "brown.tsv.xz"
     path.write_bytes(brown.PATH.read_bytes()[:100_000])
     with pytest.raises(ValueError, match=r"brown\.tsv\.xz: damaged"):
+        list(brown.read_sentences(path))
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "brown.tsv.xz"
+    path.write_bytes(lzma.compress(b"a\tca01\tThe/at end/nn\na\tca01\tThe/at end\n"))
+    with pytest.raises(ValueError, match=r"brown\.tsv\.xz: line 2: expected category, text and word/tag, .*, got"):
         list(brown.read_sentences(path))

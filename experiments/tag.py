@@ -1,0 +1,254 @@
+"""Many to many in step: the part of speech of each word of a sentence.
+
+    python -m experiments.tag
+
+trains a bidirectional LSTM over words, of which another reads the letters, on the Brown corpus with all its 472 tags.
+After each epoch it tags some sentences that it has not seen, and draws which tags it takes for which; at the end it
+gives the share of test words that it tags right, and of those of them that training never had, beside those of the most
+frequent tag of each word. With `--crf` the tags of a sentence are chosen together; `--perceptron` adds the averaged
+perceptron to the comparison, some minutes of work. Other sentences: `--dataset=NAME` of any TFDS set with words and
+tags, say `--dataset=conll2003 --tags=pos`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+import seqjax
+from experiments import datasets, perceptron, recipe, run
+from experiments.tagging import accuracies, confusion_figure, describe, most_frequent_tags
+from seqjax import crf, data
+from seqjax.cells import CELLS
+from seqjax.linen import Recurrent
+from seqjax.losses import mean_nll
+from seqjax.models.tagger import Tagger
+from seqjax.training import LossFn, make_eval_step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def define_flags() -> None:
+    """Defines the flags, of which `main` alone knows."""
+    flags.DEFINE_string("dataset", "brown/tags", "A TFDS set of tagged sentences: brown/tags, or any that TFDS knows.")
+    flags.DEFINE_string("words", "tokens", "The feature of the data set with the words.")
+    flags.DEFINE_string("tags", "tags", "The feature with a tag for each.")
+    recipe.define_flags(hidden_size=128, batch_size=64, epochs=2, learning_rate=4e-3, dropout=0.3)
+    flags.DEFINE_bool("crf", False, "Choose the tags of a sentence together.")
+    flags.DEFINE_integer("word_size", 128, "Size of an embedded word.")
+    flags.DEFINE_integer("letter_size", 32, "Size of an embedded letter.")
+    flags.DEFINE_integer("letters_hidden_size", 64, "Size of the hidden state of the cell that reads letters.")
+    flags.DEFINE_integer("buckets", 4, "The most lengths of batches; sentences of similar lengths share one.")
+    flags.DEFINE_bool("perceptron", False, "Also report the test score of the averaged perceptron, minutes of work.")
+
+
+MAX_LETTERS = 16  # of longer words the middle is left out
+
+
+class Settings(NamedTuple):
+    """The flags that make a run what it is; its checkpoints keep them."""
+
+    dataset: str
+    words: str
+    tags: str
+    crf: bool
+    cell: str
+    hidden_size: int
+    layers: int
+    word_size: int
+    letter_size: int
+    letters_hidden_size: int
+    batch_size: int
+    buckets: int
+    epochs: float
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    weight_drop: float
+    dropout: float
+    max_grad_norm: float
+    seed: int
+
+
+class TagBatch(NamedTuple):
+    """Sentences and their tags."""
+
+    words: data.WordBatch
+    lengths: np.ndarray
+    tags: np.ndarray
+
+
+def make_model(settings: Settings, words: int, letters: int, tags: int) -> Tagger:
+    """Makes the model that the settings describe."""
+    cell = CELLS[settings.cell]
+    regularize = partial(seqjax.weight_drop, rate=settings.weight_drop) if settings.weight_drop else None
+    return Tagger(
+        words,
+        letters,
+        tags,
+        letters=Recurrent(cell(settings.letters_hidden_size), bidirectional=True),
+        recurrent=Recurrent(
+            cell(settings.hidden_size),
+            layers=settings.layers,
+            bidirectional=True,
+            dropout_rate=settings.dropout,
+            regularize=regularize,
+        ),
+        word_size=settings.word_size,
+        letter_size=settings.letter_size,
+        crf=settings.crf,
+        dropout_rate=settings.dropout,
+    )
+
+
+def make_loss(model: Tagger) -> LossFn:
+    """Makes the mean negative log-likelihood of a batch's tags, each by itself or those of a sentence together."""
+
+    def loss_fn(params: Any, carry: tuple[()], batch: TagBatch, key: jax.Array | None) -> Any:
+        random = {} if key is None else {"deterministic": False, "rngs": {"dropout": key}}
+        scores, field = model.apply(params, *batch.words, batch.lengths, **random)
+        if field is None:
+            nll = mean_nll(scores, batch.tags, jnp.arange(batch.tags.shape[1]) < batch.lengths[:, None])
+        else:
+            likelihood = crf.log_likelihood(field, scores, batch.tags, batch.lengths)
+            nll = -likelihood.sum() / jnp.maximum(batch.lengths.sum(), 1)
+        return nll, (carry, {"nats_per_tag": nll})
+
+    return loss_fn
+
+
+@partial(jax.jit, static_argnums=0)
+def best_tags(model: Tagger, params: Any, words: data.WordBatch, lengths: jax.Array) -> jax.Array:
+    """Gives the most probable tag of each word, or the most probable tags of each sentence."""
+    scores, field = model.apply(params, *words, lengths)
+    return scores.argmax(axis=-1) if field is None else crf.viterbi(field, scores, lengths).tags
+
+
+def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bool) -> run.Task:
+    """Describes the training of a tagger."""
+    seen = Counter(word.lower() for sentence in splits.train for word in sentence.words)
+    words = data.SymbolVocabulary.from_sequences([[word for word, count in seen.items() if count > 1]])
+    tags = data.SymbolVocabulary.from_sequences(sentence.tags for sentence in splits.train)
+    known = {word for sentence in splits.train for word in sentence.words}
+    letters = data.SymbolVocabulary.from_sequences(known)
+    forms = data.SymbolVocabulary.from_sequences(sentence.words for part in splits for sentence in part)
+    lexicon = data.make_lexicon(forms.symbols, words, letters, max_letters=MAX_LETTERS)
+    model = make_model(settings, words.size, letters.size, tags.size)
+    loss_fn = make_loss(model)
+
+    def encode(sentences: Iterable[data.TaggedSentence]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        return (
+            [forms.encode(sentence.words) for sentence in sentences],
+            [tags.encode(sentence.tags, allow_unknown=True) for sentence in sentences],
+        )
+
+    def to_batch(pairs: data.PairBatch) -> TagBatch:
+        return TagBatch(data.spell(lexicon, pairs.sources), pairs.source_lengths, pairs.targets)
+
+    held_out_lengths = [len(sentence.words) for sentence in splits.validation + splits.test]
+    shapes = data.make_buckets(held_out_lengths, held_out_lengths, num_buckets=4, batch_size=64)  # for all that follows
+
+    def batches(sentences: Sequence[data.TaggedSentence]) -> list[tuple[np.ndarray, TagBatch]]:
+        sources, targets = encode(sentences)
+        place = np.searchsorted([shape.source_length for shape in shapes], list(map(len, sources)))
+        members = [np.flatnonzero(place == number) for number in range(len(shapes))]
+        buckets = [shape._replace(members=m) for shape, m in zip(shapes, members, strict=True) if len(m)]
+        found = data.evaluation_pair_batches(sources, targets, tuple(buckets))
+        return [(indices, to_batch(pairs)) for indices, pairs in found]
+
+    def predict(params: Any, batches: Iterable[tuple[np.ndarray, TagBatch]]) -> list[list[str]]:
+        found = {}
+        for indices, batch in batches:
+            best = np.asarray(best_tags(model, params, batch.words, batch.lengths))
+            for row, index in enumerate(indices):
+                found[index] = [tags.symbols[tag] for tag in best[row, : batch.lengths[row]]]
+        return [found[index] for index in sorted(found)]
+
+    sources, targets = encode(splits.train)
+    lengths = list(map(len, sources))
+    buckets = data.make_buckets(lengths, lengths, num_buckets=settings.buckets, batch_size=settings.batch_size)
+    steps_per_epoch = data.pair_batches_per_epoch(buckets)
+    steps = round(settings.epochs * steps_per_epoch)
+    validation_batches = batches(splits.validation)
+    shown = [sentence for sentence in splits.validation if 8 <= len(sentence.words) <= 24] or splits.validation
+    shown = shown[:: -(-len(shown) // 6)]
+    shown_batches = batches(shown)
+    eval_step = make_eval_step(loss_fn)
+
+    def init(key: jax.Array) -> tuple[Any, tuple[()]]:
+        _, batch = shown_batches[0]
+        return jax.jit(model.init)(key, *batch.words, batch.lengths), ()
+
+    def evaluate(params: Any) -> dict[str, float]:
+        nats = [float(eval_step(params, (), batch)[0]["nats_per_tag"]) for _, batch in validation_batches]
+        counts = [batch.lengths.sum() for _, batch in validation_batches]
+        scores = accuracies(predict(params, validation_batches), splits.validation, known)
+        return {"nats_per_tag": float(np.average(nats, weights=counts))} | {
+            name.replace(" ", "_"): value for name, value in scores.items()
+        }
+
+    def sample(params: Any, key: jax.Array) -> str:
+        return "\n".join(map(describe, shown, predict(params, shown_batches)))
+
+    def figures(params: Any) -> dict[str, "Figure"]:
+        return {"confusion": confusion_figure(predict(params, validation_batches), splits.validation)}
+
+    def baselines() -> dict[str, float]:
+        test = [sentence.words for sentence in splits.test]
+        found = {"most frequent tag": most_frequent_tags(splits.train, test)}
+        if with_perceptron:
+            tagger = perceptron.train(splits.train, epochs=5, seed=settings.seed)
+            found["averaged perceptron"] = [tagger.tag(words) for words in test]
+        return {
+            f"% {name}, {baseline}": value
+            for baseline, answers in found.items()
+            for name, value in accuracies(answers, splits.test, known).items()
+        }
+
+    def test(params: Any) -> dict[str, float]:
+        scores = accuracies(predict(params, batches(splits.test)), splits.test, known)
+        return {f"% {name}": value for name, value in scores.items()}
+
+    return run.Task(
+        title=f"tags of {settings.dataset}" + (", chosen together" if settings.crf else ""),
+        init=init,
+        loss=loss_fn,
+        optimizer=recipe.make_optimizer(settings, steps),
+        max_grad_norm=settings.max_grad_norm,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        batch=lambda position: to_batch(data.pair_batch(sources, targets, buckets, position, seed=settings.seed)),
+        symbols_per_step=sum(lengths) // steps_per_epoch,
+        symbol="word",
+        metric="nats_per_tag",
+        evaluate=evaluate,
+        sample=sample,
+        figures=figures,
+        test=test,
+        baselines=baselines,
+        metadata={
+            "settings": settings._asdict(),
+            "words": words.to_list(),
+            "letters": letters.to_list(),
+            "tags": tags.to_list(),
+        },
+    )
+
+
+def main(argv: list[str]) -> None:
+    FLAGS = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    settings = run.read_flags(Settings)
+    splits = data.read_tag_dataset(datasets.builder(settings.dataset), settings.words, settings.tags)
+    run.train(make_task(settings, splits, with_perceptron=FLAGS.perceptron), "tag")
+
+
+if __name__ == "__main__":
+    run.launch(main, define_flags)

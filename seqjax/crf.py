@@ -1,0 +1,187 @@
+"""Linear-chain conditional random fields: tags of a sequence that are chosen together.
+
+Lafferty, McCallum and Pereira (2001); over the outputs of a recurrent network, Lample et al. (2016). A row of tags `y`
+scores what its tags do each in their place, and what each does after the one before,
+
+    s(x, y) = start[y_1] + sum_t x[t, y_t] + sum_(t > 1) transitions[y_(t-1), y_t] + end[y_n]
+    p(y | x) = exp s(x, y) / sum_y' exp s(x, y')
+
+In the shapes, `B` is the batch size, `T` the number of steps and `K` of tags. A row has `lengths` tags; what stands
+beyond has no effect, NaN and infinity included, and a row of length 0 scores 0. All scores within a length are finite.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+
+class CRFParams(NamedTuple):
+    """What tags score beside each other and at both ends."""
+
+    start: Float[Array, " K"]
+    transitions: Float[Array, "K K"]  # from the tag of the row to that of the column
+    end: Float[Array, " K"]
+
+
+class Viterbi(NamedTuple):
+    """The best tags of each row, 0 in the padding, and their score."""
+
+    tags: Integer[Array, "B T"]
+    scores: Float[Array, " B"]
+
+
+def sequence_score(
+    params: CRFParams, scores: Float[Array, "B T K"], tags: Integer[Array, "B T"], lengths: Integer[Array, " B"]
+) -> Float[Array, " B"]:
+    """Computes the score s(x, y) of given tags, which is their unnormalised log-probability.
+
+    Args:
+      params: of the field.
+      scores: of each tag at each step, `x`.
+      tags: `y`, anything in the padding.
+      lengths: of the rows, 0 to `T`.
+
+    Raises:
+      ValueError: if the shapes do not fit.
+
+    >>> params = CRFParams(jnp.array([0.0, 1.0]), jnp.array([[0.0, 3.0], [5.0, 0.0]]), jnp.array([0.0, 7.0]))
+    >>> sequence_score(params, jnp.zeros((1, 3, 2)), jnp.array([[1, 0, 1]]), jnp.array([3]))
+    Array([16.], dtype=float32)
+    """
+    _check(params, scores, lengths)
+    if tags.shape != scores.shape[:2]:
+        raise ValueError(f"tags: expected shape {scores.shape[:2]}, as the scores, got {tags.shape}")
+    valid = jnp.arange(scores.shape[1]) < lengths[:, None]
+    tags = jnp.where(valid, tags, 0)
+    own = jnp.take_along_axis(jnp.where(valid[..., None], scores, 0), tags[..., None], axis=-1)[..., 0]
+    between = jnp.where(valid[:, 1:], params.transitions[tags[:, :-1], tags[:, 1:]], 0)
+    last = jnp.take_along_axis(tags, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
+    ends = jnp.where(lengths > 0, params.start[tags[:, 0]] + params.end[last], 0)
+    return own.sum(axis=1) + between.sum(axis=1) + ends
+
+
+def log_normalizer(
+    params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[Array, " B"]
+) -> Float[Array, " B"]:
+    """Computes the logarithm of the sum of exp s(x, y) over all tags y, by the forward algorithm.
+
+    With a_t[j] the same sum over all beginnings that end in tag j at step t (Rabiner 1989, equation 20),
+
+        a_t[j] = x[t, j] + log sum_i exp(a_(t-1)[i] + transitions[i, j])
+
+    The sum is a product of matrices, exp(a - max a) by exp(transitions), each column less its maximum: with hundreds of
+    tags that takes a small part of the time of a logarithm of sums. That is taken where a sum would otherwise be too
+    small for a float. The gradient with respect to the scores is the probability of each tag at each step.
+
+    Args and raises: as `sequence_score`.
+
+    >>> params = CRFParams(jnp.zeros(2), jnp.zeros((2, 2)), jnp.zeros(2))
+    >>> jnp.exp(log_normalizer(params, jnp.zeros((2, 3, 2)), jnp.array([3, 1]))).round(3)  # so many ways to tag
+    Array([8., 2.], dtype=float32)
+    """
+    _check(params, scores, lengths)
+    shift = lax.stop_gradient(params.transitions.max(axis=0))
+    factors = jnp.exp(params.transitions - shift)
+    floor = jnp.finfo(factors.dtype).tiny / jnp.finfo(factors.dtype).eps
+
+    def product(alpha: Array) -> tuple[Array, Array]:
+        largest = lax.stop_gradient(alpha.max(axis=-1, keepdims=True))
+        total = jnp.exp(alpha - largest) @ factors
+        return largest + shift + jnp.log(jnp.maximum(total, floor)), total.min() > floor
+
+    def sum_of_logs(alpha: Array) -> tuple[Array, Array]:
+        return jax.nn.logsumexp(alpha[:, :, None] + params.transitions, axis=1), jnp.array(True)
+
+    fast, exact = _forward(product, params, scores, lengths)
+    slow = jax.checkpoint(lambda: _forward(sum_of_logs, params, scores, lengths)[0])
+    return lax.cond(exact, lambda: fast, slow)
+
+
+def _forward(
+    advance: Callable[[Array], tuple[Array, Array]], params: CRFParams, scores: Array, lengths: Array
+) -> tuple[Array, Array]:
+    """Runs the forward algorithm; `advance` sums over the tags before, and says whether that was exact."""
+
+    def step(alpha: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, valid = now
+        after, exact = advance(alpha)
+        return jnp.where(valid[:, None], x + after, alpha), exact
+
+    first, rest = _time_major(scores, lengths)
+    alpha, exact = lax.scan(step, params.start + first, rest)
+    return jnp.where(lengths > 0, jax.nn.logsumexp(alpha + params.end, axis=-1), 0), exact.all()
+
+
+def log_likelihood(
+    params: CRFParams, scores: Float[Array, "B T K"], tags: Integer[Array, "B T"], lengths: Integer[Array, " B"]
+) -> Float[Array, " B"]:
+    """Computes log p(y | x) of given tags.
+
+    Args and raises: as `sequence_score`.
+
+    >>> params = CRFParams(jnp.zeros(2), jnp.zeros((2, 2)), jnp.zeros(2))
+    >>> scores = jnp.log(jnp.array([[[0.9, 0.1], [0.2, 0.8]]]))
+    >>> jnp.exp(log_likelihood(params, scores, jnp.array([[0, 1]]), jnp.array([2]))).round(3)
+    Array([0.72], dtype=float32)
+    """
+    return sequence_score(params, scores, tags, lengths) - log_normalizer(params, scores, lengths)
+
+
+def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[Array, " B"]) -> Viterbi:
+    """Finds the tags of the highest score (Viterbi 1967; Rabiner 1989, equations 32 to 35).
+
+        a_t[j] = x[t, j] + max_i (a_(t-1)[i] + transitions[i, j])
+
+    The way back chooses each tag anew from a_t and the tag after it, which takes less time than to keep, for every
+    tag, which one was best before it. Of equals the first is taken.
+
+    Args and raises: as `sequence_score`.
+
+    >>> params = CRFParams(jnp.zeros(2), jnp.array([[0.0, -9.0], [0.0, 0.0]]), jnp.zeros(2))
+    >>> scores = jnp.array([[[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]]])
+    >>> viterbi(params, scores, jnp.array([3]))  # 1 cannot follow 0
+    Viterbi(tags=Array([[1, 1, 0]], dtype=int32), scores=Array([4.], dtype=float32))
+    """
+    _check(params, scores, lengths)
+    first, rest = _time_major(scores, lengths)
+
+    def forward(alpha: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, valid = now
+        after = x + jnp.max(alpha[:, :, None] + params.transitions, axis=1)
+        return jnp.where(valid[:, None], after, alpha), alpha
+
+    def back(tag: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
+        alpha, valid = before
+        tag = jnp.where(valid, jnp.argmax(alpha + params.transitions.T[tag], axis=-1), tag)
+        return tag, tag
+
+    alpha, alphas = lax.scan(forward, params.start + first, rest)
+    alpha += params.end
+    last = jnp.argmax(alpha, axis=-1)
+    _, tags = lax.scan(back, last, (alphas, rest[1]), reverse=True)
+    tags = jnp.concatenate([tags, last[None]]).T
+    valid = jnp.arange(scores.shape[1]) < lengths[:, None]
+    return Viterbi(jnp.where(valid, tags, 0), jnp.where(lengths > 0, alpha.max(axis=-1), 0))
+
+
+def _time_major(scores: Array, lengths: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Gives the scores of the first step, and of the steps after it with whether each is within its row."""
+    valid = jnp.arange(scores.shape[1])[:, None] < lengths
+    scores = jnp.where(valid[..., None], jnp.moveaxis(scores, 1, 0), 0)
+    return scores[0], (scores[1:], valid[1:])
+
+
+def _check(params: CRFParams, scores: Array, lengths: Array) -> None:
+    if scores.ndim != 3 or 0 in scores.shape[1:]:
+        raise ValueError(f"scores: expected shape [B, T, K] with T and K at least 1, got {scores.shape}")
+    batch, _, tags = scores.shape
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths: expected shape {(batch,)}, one a row of the scores, got {lengths.shape}")
+    shapes = CRFParams((tags,), (tags, tags), (tags,))
+    for name, expected in shapes._asdict().items():
+        if getattr(params, name).shape != expected:
+            raise ValueError(f"{name}: expected shape {expected}, got {getattr(params, name).shape}")
