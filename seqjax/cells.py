@@ -8,6 +8,7 @@ element-wise product and `sigma` the logistic function. `I` is the size of the i
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from seqjax.fused import lstm_sequence
-from seqjax.initializers import BiasInitializer, forget_bias, zeros_bias
+from seqjax.initializers import BiasInitializer, forget_bias, identity, zeros_bias
 
 Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
 Params = Any  # a pytree of arrays
@@ -101,7 +102,7 @@ def simple_rnn(
 
         h' = tanh(W x + U h + b)
 
-    With `activation="relu"` and an identity as `recurrent_init` it is the IRNN of Le, Jaitly and Hinton (2015).
+    With `activation="relu"` and an `identity` as `recurrent_init` it is the IRNN of Le, Jaitly and Hinton (2015).
 
     Args:
       hidden_size: size `H` of the hidden state.
@@ -257,8 +258,7 @@ def lstm(
 
     def initial_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
         dtype = params.recurrent_kernel.dtype
-        h, c = (jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size))
-        return LSTMState(h, c)
+        return LSTMState(*(jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size)))
 
     def step(params: LSTMParams, state: LSTMState, x: Float[Array, "*B I"]) -> tuple[LSTMState, Float[Array, "*B P"]]:
         *i, f, g, o = jnp.split(_affine(params, x, state.h), len(gates), axis=-1)
@@ -372,14 +372,14 @@ def learned_initial_state(cell: Cell) -> Cell:
     return Cell(init, initial_state, step, sequence if cell.sequence else None)
 
 
-CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "lstm": lstm, "simple_rnn": simple_rnn}  # by name, for a flag
+irnn = partial(simple_rnn, activation="relu", kernel_init=jax.nn.initializers.normal(1e-3), recurrent_init=identity)
+CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "irnn": irnn, "lstm": lstm, "simple_rnn": simple_rnn}  # by name
 
 
 def _affine(params: Params, x: Array, h: Array) -> Array:
     """W x + U h + b, of all gates at once."""
     _check_features(params, x)
-    products = x @ params.input_kernel + h @ params.recurrent_kernel
-    return products if params.bias is None else products + params.bias
+    return x @ params.input_kernel + h @ params.recurrent_kernel + (0 if params.bias is None else params.bias)
 
 
 def _each_gate(init: Initializer, key: Key[Array, ""], gates: str, shape: tuple[int, int]) -> Float[Array, "M N"]:
