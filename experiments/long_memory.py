@@ -180,6 +180,7 @@ def make_task(settings: Settings, problem: Problem) -> run.Task:
         return loss, (carry, {metric: loss} | metrics)
 
     eval_step = make_eval_step(loss_fn)
+    answer = jax.jit(model.apply)
 
     def score(params: Any, part: Lag) -> dict[str, float]:
         sums: dict[str, float] = {}
@@ -195,7 +196,7 @@ def make_task(settings: Settings, problem: Problem) -> run.Task:
         return {unit: found[metric], "% wrong": found["percent_wrong"]}
 
     def sample(params: Any, key: jax.Array) -> str:
-        outputs = model.apply(params, jnp.asarray(problem.validation.inputs[:5]))
+        outputs = answer(params, problem.validation.inputs[:5])
         answers = outputs[..., 0] if problem.classes is None else outputs.argmax(-1)
         rows = zip(problem.validation.targets, np.asarray(answers), strict=False)
         return "\n".join(f"expected {describe(target)}, got {describe(answer)}" for target, answer in rows)
