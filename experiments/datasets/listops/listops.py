@@ -87,7 +87,7 @@ class Listops(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=10)}
             ),
-            license="Drawn by the rules of Nangia and Bowman (2018); none.",
+            license="Apache-2.0, as the program that draws it; the rules are those of Nangia and Bowman (2018).",
             disable_shuffling=True,
         )
 
