@@ -8,6 +8,7 @@ element-wise product and `sigma` the logistic function. `I` is the size of the i
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import NotImplementedType
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from seqjax.fused import SIMPLE_RNN_SEQUENCES, gru_sequence, lstm_sequence
-from seqjax.initializers import BiasInitializer, forget_bias, zeros_bias
+from seqjax.initializers import BiasInitializer, forget_bias, identity, zeros_bias
 
 Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
 Params = Any  # a pytree of arrays
@@ -102,7 +103,7 @@ def simple_rnn(
 
         h' = tanh(W x + U h + b)
 
-    With `activation="relu"` and an identity as `recurrent_init` it is the IRNN of Le, Jaitly and Hinton (2015).
+    With `activation="relu"` and an `identity` as `recurrent_init` it is the IRNN of Le, Jaitly and Hinton (2015).
 
     Args:
       hidden_size: size `H` of the hidden state.
@@ -258,8 +259,7 @@ def lstm(
 
     def initial_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
         dtype = params.recurrent_kernel.dtype
-        h, c = (jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size))
-        return LSTMState(h, c)
+        return LSTMState(*(jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size)))
 
     def step(params: LSTMParams, state: LSTMState, x: Float[Array, "*B I"]) -> tuple[LSTMState, Float[Array, "*B P"]]:
         *i, f, g, o = jnp.split(_affine(params, x, state.h), len(gates), axis=-1)
@@ -346,9 +346,7 @@ def gru(
 
 
 def learned_initial_state(cell: Cell) -> Cell:
-    """Makes the state in which a cell starts a parameter, zero before training.
-
-    Every row of a batch starts from it; so does a packed sequence where `unroll` is told to reset.
+    """Makes the state in which a cell starts, and to which `unroll` resets it, a parameter, zero before training.
 
     >>> cell = learned_initial_state(gru(hidden_size=2))
     >>> params = cell.init(jax.random.key(0), input_size=3)._replace(initial_state=jnp.array([1.0, -1.0]))
@@ -373,14 +371,14 @@ def learned_initial_state(cell: Cell) -> Cell:
     return Cell(init, initial_state, step, sequence if cell.sequence else None)
 
 
-CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "lstm": lstm, "simple_rnn": simple_rnn}  # by name, for a flag
+irnn = partial(simple_rnn, activation="relu", kernel_init=jax.nn.initializers.normal(1e-3), recurrent_init=identity)
+CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "irnn": irnn, "lstm": lstm, "simple_rnn": simple_rnn}  # by name
 
 
 def _affine(params: Params, x: Array, h: Array) -> Array:
     """W x + U h + b, of all gates at once."""
     _check_features(params, x)
-    products = x @ params.input_kernel + h @ params.recurrent_kernel
-    return products if params.bias is None else products + params.bias
+    return x @ params.input_kernel + h @ params.recurrent_kernel + (0 if params.bias is None else params.bias)
 
 
 def _each_gate(init: Initializer, key: Key[Array, ""], gates: str, shape: tuple[int, int]) -> Float[Array, "M N"]:

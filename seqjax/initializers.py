@@ -1,15 +1,30 @@
-"""Initializers of gate biases, which know the gates by the letters that the equations of `seqjax.cells` give them.
+"""Initializers that `jax.nn.initializers` lacks: of gate biases, and the identity.
 
-A bias has `GH = G H` entries: `G` gates of `H` hidden units each, one gate after another.
+Those of biases know the gates by the letters that the equations of `seqjax.cells` give them. A bias has `GH = G H`
+entries: `G` gates of `H` hidden units each, one gate after another.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 BiasInitializer = Callable[[Key[Array, ""], str, int], Float[Array, " GH"]]  # (key, gates, hidden_size) -> bias
+
+
+def identity(key: Key[Array, ""], shape: tuple[int, int], dtype: Any = jnp.float32) -> Float[Array, "M N"]:
+    """Starts a recurrence as the identity, so that a state which nothing comes to stays as it is.
+
+    Le, Jaitly and Hinton (2015), for rectified units.
+
+    >>> identity(jax.random.key(0), (2, 2))
+    Array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    del key
+    return jnp.eye(*shape, dtype=dtype)
 
 
 def zeros_bias(key: Key[Array, ""], gates: str, hidden_size: int) -> Float[Array, " GH"]:

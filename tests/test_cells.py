@@ -5,7 +5,7 @@ import oracles
 import pytest
 
 import seqjax
-from seqjax.cells import GRUParams, SimpleRNNParams
+from seqjax.cells import CELLS, GRUParams, SimpleRNNParams
 
 INPUT_SIZE = 2
 
@@ -208,3 +208,12 @@ def test_a_simple_rnn_without_bias_is_one_with_bias_zero():
     expected = seqjax.simple_rnn(1).step(with_bias, h, x)
     result = seqjax.simple_rnn(1, use_bias=False).step(with_bias._replace(bias=None), h, x)
     np.testing.assert_array_equal(result, expected)
+
+
+def test_irnn_starts_by_keeping_what_it_has():
+    cell = CELLS["irnn"](5)
+    params = cell.init(jax.random.key(0), input_size=3)
+    h = jnp.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(cell.step(params, h, jnp.zeros(3))[0], h)
+    np.testing.assert_array_equal(cell.step(params, -h, jnp.zeros(3))[0], jnp.zeros(5))
+    assert 0 < jnp.abs(params.input_kernel).max() < 0.005

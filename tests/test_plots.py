@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from seqjax.plots import AttentionMap, SaliencyMap, attention_maps, confusion_matrix, learning_curve, saliency_maps
+from seqjax.plots import (
+    AttentionMap,
+    SaliencyMap,
+    attention_maps,
+    confusion_matrix,
+    contribution_map,
+    gate_saturation,
+    gradient_flow,
+    learning_curve,
+    saliency_maps,
+)
 
 pytest.importorskip("matplotlib")
 
@@ -91,3 +101,33 @@ def test_confusion_matrix_is_normalised_by_rows():
     figure.canvas.draw()
     with pytest.raises(ValueError, match=r"^counts: expected shape \(2, 3\), got \(3, 3\)"):
         confusion_matrix(counts, ["a", "b"], ["a", "b", "c"])
+
+
+def test_gradient_flow_draws_powers_of_ten_and_stays_readable():
+    curves = {"explodes": np.log(2.0) * np.arange(401), "dies": np.array([0.0, -1.0, -np.inf])}
+    figure = gradient_flow(curves)
+    (axes,) = figure.axes
+    assert texts(axes.get_legend().get_texts()) == list(curves)
+    np.testing.assert_allclose(axes.lines[0].get_xydata()[:3], [[0, 0], [1, 0.30103], [2, 0.60206]], rtol=1e-5)
+    assert axes.get_ylim() == (-3, 15)  # 2^400 is not to press all else into one line
+    figure.canvas.draw()
+    assert "$10^{12}$" in texts(axes.get_yticklabels())
+
+
+def test_contribution_map_puts_the_loss_down_and_the_weights_across():
+    norms = np.tril(np.random.default_rng(0).random((4, 4)) + 0.1)
+    axes, colorbar = contribution_map(norms).axes
+    [image] = axes.images
+    assert np.isnan(image.get_array().filled(np.nan)[np.triu_indices(4, 1)]).all()
+    np.testing.assert_array_equal(image.get_array()[np.tril_indices(4)], norms[np.tril_indices(4)])
+    assert axes.get_xlabel().startswith("step k") and axes.get_ylabel().startswith("step t")
+    assert colorbar.get_ylabel() == "norm of the contribution"
+    contribution_map(np.zeros((3, 3), np.float32)).canvas.draw()  # nothing arrives anywhere
+
+
+def test_gate_saturation_draws_a_panel_for_each_gate():
+    shares = {"forget gate": (np.array([0.1, 0.0]), np.array([0.2, 0.9])), "input gate": (np.zeros(2), np.ones(2))}
+    figure = gate_saturation(shares)
+    for axes, (name, (low, high)) in zip(figure.axes, shares.items(), strict=True):
+        assert axes.get_title() == name
+        np.testing.assert_array_equal(axes.collections[0].get_offsets(), np.stack([high, low], axis=1))

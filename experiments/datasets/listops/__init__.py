@@ -1,0 +1,1 @@
+"""ListOps, nested operations on lists of digits (Nangia and Bowman 2018)."""

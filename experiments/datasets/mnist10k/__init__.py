@@ -1,0 +1,1 @@
+"""Ten thousand digits of MNIST (LeCun, Cortes and Burges)."""

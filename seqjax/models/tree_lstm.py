@@ -1,0 +1,221 @@
+"""Structured input: LSTMs over trees, evaluated level by level, whatever the shapes of the trees.
+
+Tai, Socher and Manning (2015). Where an LSTM has one state before it, a node has those of its children `k`:
+
+    child-sum                                     N-ary
+    h~  = sum_k h_k
+    i   = sigma(W_i x + U_i h~ + b_i)             i   = sigma(W_i x + sum_k U_ik h_k + b_i)
+    f_k = sigma(W_f x + U_f h_k + b_f)            f_k = sigma(W_f x + sum_l U_fkl h_l + b_f)
+    g   =  tanh(W_g x + U_g h~ + b_g)             g   =  tanh(W_g x + sum_k U_gk h_k + b_g)
+    o   = sigma(W_o x + U_o h~ + b_o)             o   = sigma(W_o x + sum_k U_ok h_k + b_o)
+    c   = i * g + sum_k f_k * c_k
+    h   = o * tanh(c)
+
+A node can be computed as soon as its children have been. So all nodes of a batch of trees are sorted by height and laid
+out in rows of one width, each of one height: a scan over the rows, of shapes that do not depend on the trees.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.serialization import from_state_dict, to_state_dict
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+
+from seqjax.cells import LSTMState, Params
+
+
+class Tree(NamedTuple):
+    """A node and all below it."""
+
+    token: int
+    children: tuple["Tree", ...] = ()
+
+
+class Forest(NamedTuple):
+    """The nodes of `B` trees in `R` rows of `W` places, those of one height after those below; at most `N` children."""
+
+    tokens: Int[np.ndarray, "R W"] | Int[Array, "R W"]  # 0 where a place is empty
+    children: Int[np.ndarray, "R W N"] | Int[Array, "R W N"]  # places, counted from 0 through all rows; R W: none
+    roots: Int[np.ndarray, " B"] | Int[Array, " B"]  # their places
+
+
+class TreeCell(NamedTuple):
+    """A cell over trees: pure functions of its parameters and of the states of a node's children."""
+
+    init: Callable[..., Params]  # (key, *, input_size) -> params
+    initial_state: Callable[..., LSTMState]  # (params, batch_shape=()) -> the state of a child that is not there
+    step: Callable[[Params, LSTMState, Array], LSTMState]  # leaves [*B, N, H], x [*B, I] -> leaves [*B, H]
+
+
+class TreeLSTMParams(NamedTuple):
+    """Parameters of a Tree-LSTM: gates i, g, o in this order, and the forget gates apart."""
+
+    input_kernel: Float[Array, "I 4*H"]  # of i, g, o, f
+    recurrent_kernel: Float[Array, "P 3*H"]  # P = H; N H if N-ary
+    forget_kernel: Float[Array, "P F"]  # F = H; N H if N-ary
+    bias: Float[Array, " 4*H"]
+
+
+def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int = 1) -> Forest:
+    """Lays out the nodes of trees in rows; a row holds nodes of one height, the leaves come first.
+
+    Args:
+      trees: one or more.
+      width: places of a row.
+      arity: the most children of a node, `N`.
+      rows_by: there are as many rows as the trees need, up to a multiple of this, so that few shapes are compiled.
+
+    Raises:
+      ValueError: if a node has more than `arity` children.
+
+    >>> forest = make_forest([Tree(7, (Tree(1), Tree(2)))], width=2, arity=2)
+    >>> forest.tokens.tolist(), forest.children.tolist(), forest.roots.tolist()
+    ([[1, 2], [7, 0]], [[[4, 4], [4, 4]], [[0, 1], [4, 4]]], [2])
+    """
+    levels: list[list[tuple[int, list[tuple[int, int]]]]] = []  # of each node, its token and where its children are
+
+    def visit(tree: Tree) -> tuple[int, int]:
+        if len(tree.children) > arity:
+            raise ValueError(f"trees: expected at most {arity} children, got {len(tree.children)}")
+        children = [visit(child) for child in tree.children]
+        height = 1 + max((height for height, _ in children), default=-1)
+        if height == len(levels):
+            levels.append([])
+        levels[height].append((tree.token, children))
+        return height, len(levels[height]) - 1
+
+    roots = [visit(tree) for tree in trees]
+    starts = np.cumsum([0] + [-(-len(level) // width) for level in levels]) * width
+    rows = -(-int(starts[-1]) // (width * rows_by)) * rows_by
+    tokens = np.zeros(rows * width, np.int32)
+    children = np.full((rows * width, arity), rows * width, np.int32)
+    for start, level in zip(starts, levels, strict=False):
+        for place, (token, below) in enumerate(level, start):
+            tokens[place] = token
+            children[place, : len(below)] = [starts[height] + number for height, number in below]
+    places = np.array([starts[height] + number for height, number in roots], np.int32)
+    return Forest(tokens.reshape(rows, width), children.reshape(rows, width, arity), places)
+
+
+def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
+    """Makes the child-sum Tree-LSTM, to which the order of children does not matter, nor how many there are.
+
+    >>> cell = child_sum_tree_lstm(hidden_size=4)
+    >>> params = cell.init(jax.random.key(0), input_size=3)
+    >>> cell.step(params, cell.initial_state(params, (5,)), jnp.ones(3)).h.shape  # a node of five children
+    (4,)
+    """
+
+    def gates(params: TreeLSTMParams, h: Float[Array, "*B N H"]) -> tuple[Array, Array]:
+        return h.sum(-2) @ params.recurrent_kernel, h @ params.forget_kernel
+
+    return _tree_lstm(hidden_size, 1, gates)
+
+
+def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
+    """Makes the N-ary Tree-LSTM, which has weights of its own for each of at most `arity` children; binary with 2.
+
+    >>> cell = nary_tree_lstm(hidden_size=4, arity=2)
+    >>> cell.init(jax.random.key(0), input_size=3).forget_kernel.shape
+    (8, 8)
+    """
+
+    def gates(params: TreeLSTMParams, h: Float[Array, "*B N H"]) -> tuple[Array, Array]:
+        joined = h.reshape(*h.shape[:-2], arity * hidden_size)
+        return joined @ params.recurrent_kernel, (joined @ params.forget_kernel).reshape(h.shape)
+
+    return _tree_lstm(hidden_size, arity, gates)
+
+
+def evaluate_forest(
+    cell: TreeCell, params: Params, xs: Float[Array, "R W I"], children: Int[Array, "R W N"]
+) -> LSTMState:
+    """Computes the states of all nodes, row after row.
+
+    Args:
+      cell: the cell.
+      params: its parameters.
+      xs: inputs of the nodes.
+      children: the places of each node's children, all in rows before its own, as in `Forest`.
+
+    Returns:
+      The states by place, leaves [R W, H].
+    """
+    rows, width, _ = xs.shape
+
+    def step(states: LSTMState, inputs: tuple[Array, Array, Array]) -> tuple[LSTMState, None]:
+        row, x, below = inputs
+        new = cell.step(params, jax.tree.map(lambda leaf: leaf[below], states), x)
+        return jax.tree.map(lambda old, n: lax.dynamic_update_slice_in_dim(old, n, row * width, 0), states, new), None
+
+    start = cell.initial_state(params, (rows * width + 1,))  # the last is the child that is not there
+    states, _ = lax.scan(step, start, (jnp.arange(rows), xs, children))
+    return jax.tree.map(lambda leaf: leaf[:-1], states)
+
+
+class TreeEncoder(nn.Module):
+    """Turns each tree into the hidden state of its root; a token enters as a one-hot row.
+
+    >>> encoder = TreeEncoder(child_sum_tree_lstm(hidden_size=4), vocab_size=8)
+    >>> forest = make_forest([Tree(7, (Tree(1), Tree(2))), Tree(3)], width=4, arity=2)
+    >>> encoder.init_with_output(jax.random.key(0), forest)[0].shape
+    (2, 4)
+    """
+
+    cell: TreeCell
+    vocab_size: int
+
+    @nn.compact
+    def __call__(self, forest: Forest) -> Float[Array, "B H"]:
+        """Returns the states of the roots."""
+
+        def init(key: Key[Array, ""]) -> Any:
+            return self.cell.init(key, input_size=self.vocab_size)
+
+        tree = self.param("tree_lstm", lambda key: to_state_dict(init(key)))
+        params = from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)
+        xs = jax.nn.one_hot(forest.tokens, self.vocab_size)
+        return evaluate_forest(self.cell, params, xs, jnp.asarray(forest.children)).h[forest.roots]
+
+
+def _tree_lstm(
+    hidden_size: int, kernels: int, gates: Callable[[TreeLSTMParams, Array], tuple[Array, Array]]
+) -> TreeCell:
+    """Makes the Tree-LSTM whose products of i, g and o, and of each f, are given by `gates`."""
+    if hidden_size < 1 or kernels < 1:
+        raise ValueError(f"hidden_size, arity: expected at least 1, got {hidden_size} and {kernels}")
+
+    def init(key: Key[Array, ""], *, input_size: int) -> TreeLSTMParams:
+        input_key, recurrent_key, forget_key = jax.random.split(key, 3)
+        orthogonal = jax.nn.initializers.orthogonal()
+
+        def blocks(key: Key[Array, ""], columns: int) -> Float[Array, "P M"]:  # an orthogonal matrix for each gate
+            keys = jax.random.split(key, (kernels, columns))
+            square = jax.vmap(jax.vmap(lambda key: orthogonal(key, (hidden_size, hidden_size))))(keys)
+            return square.transpose(0, 2, 1, 3).reshape(kernels * hidden_size, columns * hidden_size) / kernels**0.5
+
+        return TreeLSTMParams(
+            input_kernel=jax.nn.initializers.glorot_uniform()(input_key, (input_size, 4 * hidden_size)),
+            recurrent_kernel=blocks(recurrent_key, 3),
+            forget_kernel=blocks(forget_key, kernels),
+            bias=jnp.zeros(4 * hidden_size).at[3 * hidden_size :].set(1.0),  # forget gates begin open
+        )
+
+    def initial_state(params: TreeLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+        zero = jnp.zeros((*batch_shape, hidden_size), params.bias.dtype)
+        return LSTMState(zero, zero)
+
+    def step(params: TreeLSTMParams, children: LSTMState, x: Float[Array, "*B I"]) -> LSTMState:
+        wx_igo, wx_f = jnp.split(x @ params.input_kernel + params.bias, [3 * hidden_size], axis=-1)
+        u_igo, u_f = gates(params, children.h)
+        i, g, o = jnp.split(wx_igo + u_igo, 3, axis=-1)
+        f = jax.nn.sigmoid(wx_f[..., None, :] + u_f)
+        c = jax.nn.sigmoid(i) * jnp.tanh(g) + (f * children.c).sum(-2)
+        return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(c), c)
+
+    return TreeCell(init, initial_state, step)
