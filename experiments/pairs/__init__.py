@@ -1,0 +1,14 @@
+"""Kinds of pairs: which sequences become which, how a text becomes symbols, and how answers are judged."""
+
+from experiments.pairs import pronunciation, translation
+from experiments.pairs.kind import Kind
+
+KINDS: dict[str, Kind] = {
+    "pronunciation": pronunciation.KIND,
+    "translation": translation.KIND,
+}
+
+KIND_OF_DATASET = {
+    "cmudict": "pronunciation",
+    "debian_fr_en": "translation",
+}

@@ -1,0 +1,38 @@
+"""From one language to another, by subwords that both share."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from experiments.pairs import phrase_table
+from experiments.pairs.kind import Kind, copy_source, nearest_source
+from experiments.pairs.symbols import subwords
+from seqjax.decoding import mean_log_prob
+
+
+def bleu_and_chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives BLEU (Papineni et al. 2002) and chrF (Popovic 2015) of all answers together, as sacrebleu has them."""
+    import sacrebleu
+
+    references = list(zip_longest(*right))  # the first of each, the second of each or None ...
+    return {
+        "BLEU": sacrebleu.corpus_bleu(found, references).score,
+        "chrF": sacrebleu.corpus_chrf(found, references).score,
+    }
+
+
+KIND = Kind(
+    title="translation",
+    unit="sentence",
+    source="source subword",
+    target="target subword",
+    source_symbols=subwords(4000),
+    target_symbols=None,
+    scores=bleu_and_chrf,
+    baselines={
+        "the source": copy_source,
+        "the nearest sentence": nearest_source,
+        "a phrase table": phrase_table.translate,
+    },
+    length_penalty=mean_log_prob,
+    defaults={"batch_size": 64, "max_length": 40},
+)
