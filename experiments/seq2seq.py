@@ -26,6 +26,7 @@ import seqjax
 from experiments import datasets, recipe, run
 from experiments.pairs import KIND_OF_DATASET, KINDS, Kind, joint_ngrams
 from experiments.pairs.answers import (
+    Answer,
     Answerer,
     answer,
     attention_figure,
@@ -238,15 +239,18 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
         scores = kind.scores([best.text for best, *_ in answers], validation.targets)
         return {f"nats_per_{name(kind.target)}": total / count} | {name(score): scores[score] for score in scores}
 
+    def answer_shown(params: Any) -> list[list[Answer]]:
+        return answer(answerer, decode, params, shown_batches, beam_size=max(5, n_best), n_best=n_best)
+
     def sample(params: Any, key: jax.Array) -> str:
-        answers = answer(answerer, decode, params, shown_batches, beam_size=max(5, n_best), n_best=n_best)
-        return "\n".join(map(describe, shown, answers))
+        return "\n".join(map(describe, shown, answer_shown(params)))
 
     def figures(params: Any) -> dict[str, "Figure"]:
         if settings.attention == "none":
             return {}
-        answers = answer(answerer, decode, params, shown_batches, beam_size=5)
-        return {"attention": attention_figure(answerer, params, shown, [best.text for best, *_ in answers])}
+        return {
+            "attention": attention_figure(answerer, params, shown, [best.text for best, *_ in answer_shown(params)])
+        }
 
     def baselines() -> dict[str, float]:
         return {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from experiments.pairs import phrase_table
-from experiments.pairs.kind import Kind, copy_source, nearest_source
+from experiments.pairs.kind import Kind, copy_source
 from experiments.pairs.symbols import subwords
 from seqjax.decoding import mean_log_prob
 
@@ -30,7 +30,6 @@ KIND = Kind(
     scores=bleu_and_chrf,
     baselines={
         "the source": copy_source,
-        "the nearest sentence": nearest_source,
         "a phrase table": phrase_table.translate,
     },
     length_penalty=mean_log_prob,

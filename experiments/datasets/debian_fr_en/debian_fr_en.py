@@ -26,7 +26,7 @@ def plain(text: str) -> str:
 
 def letters_of(text: str) -> str:
     """Gives the letters of a sentence in lower case: the same for sentences that differ in nothing else."""
-    return re.sub(r"[\W\d_]+", " ", text.lower()).strip()
+    return re.sub(r"[\W\d_]+", "", text.lower())
 
 
 def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
