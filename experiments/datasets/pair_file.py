@@ -3,6 +3,7 @@
 import abc
 import hashlib
 import lzma
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,11 @@ def read_rows(path: Path, columns: int) -> Iterator[list[str]]:
         yield row
 
 
+def letters_of(text: str) -> str:
+    """Gives the letters of a text in lower case: the same for texts that differ in nothing else."""
+    return re.sub(r"[\W\d_]+", "", text.lower())
+
+
 def part_of(key: str) -> str:
     """Assigns a key to the part it is in whatever else there is: 94% to train, 3% and 3%."""
     percentile = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
@@ -63,11 +69,14 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # everything is here
-        parts: dict[str, dict[Pair, None]] = {part: {} for part in PARTS}
-        for pair in self.read_pairs():
-            parts[part_of(pair.key)][pair] = None
+        parts: dict[str, list[tuple[str, str]]] = {part: [] for part in PARTS}
+        seen = set()
+        for key, *pair in self.read_pairs():
+            if (*pair,) not in seen:
+                seen.add((*pair,))
+                parts[part_of(key)].append(pair)
         return {part: self._generate_examples(pairs) for part, pairs in parts.items()}
 
-    def _generate_examples(self, pairs: Iterable[Pair]) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, (_, source, target) in enumerate(pairs):
+    def _generate_examples(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[int, dict[str, str]]]:
+        for number, (source, target) in enumerate(pairs):
             yield number, {"source": source, "target": target}

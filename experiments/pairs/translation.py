@@ -10,14 +10,22 @@ from seqjax.decoding import mean_log_prob
 
 
 def bleu_and_chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Gives BLEU (Papineni et al. 2002) and chrF (Popovic 2015) of all answers together, as sacrebleu has them."""
+    """Gives BLEU (Papineni et al. 2002) and chrF of all answers together, as sacrebleu has them."""
     import sacrebleu
 
-    references = list(zip_longest(*right))  # the first of each, the second of each or None ...
-    return {
-        "BLEU": sacrebleu.corpus_bleu(found, references).score,
-        "chrF": sacrebleu.corpus_chrf(found, references).score,
-    }
+    return {"BLEU": sacrebleu.corpus_bleu(found, references(right)).score} | chrf(found, right)
+
+
+def chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives chrF (Popovic 2015), the F-score of n-grams of characters, of all answers together."""
+    import sacrebleu
+
+    return {"chrF": sacrebleu.corpus_chrf(found, references(right)).score}
+
+
+def references(right: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:
+    """Gives the first right answer to each source, the second or None, and so on."""
+    return list(zip_longest(*right))
 
 
 KIND = Kind(

@@ -8,11 +8,10 @@ French typography, in which the translators differ, is made one: a space for eve
 one part.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.datasets.pair_file import Pair, PairBuilder, read_rows
+from experiments.datasets.pair_file import Pair, PairBuilder, letters_of, read_rows
 
 PATH = Path(__file__).with_name("sentence_pairs.tsv.xz")
 
@@ -22,11 +21,6 @@ TYPOGRAPHY = str.maketrans({"⋅": " ", "’": "'", "‘": "'", "–": "-", "—
 def plain(text: str) -> str:
     """Writes a sentence with one sort of space, of apostrophe and of dash."""
     return " ".join(text.translate(TYPOGRAPHY).split())
-
-
-def letters_of(text: str) -> str:
-    """Gives the letters of a sentence in lower case: the same for sentences that differ in nothing else."""
-    return re.sub(r"[\W\d_]+", "", text.lower())
 
 
 def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
