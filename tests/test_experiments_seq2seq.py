@@ -13,7 +13,6 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments import seq2seq
-from experiments.pairs import kind, pronunciation
 from seqjax import checkpoint
 
 WORDS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abc", repeat=n)]
@@ -165,15 +164,3 @@ def test_flags_that_need_a_run_say_so(run_main):
     for flag in ("--decode_only", "--interactive"):
         with pytest.raises(seq2seq.app.UsageError, match="Give its --run_folder"):
             run_main(flag)
-
-
-def test_errors_are_counted_against_the_nearest_pronunciation():
-    right = [["A B", "A B C D"], ["A"], ["A B C"]]
-    rates = pronunciation.error_rates(["A B C", "A", ""], right)
-    assert rates == {"% word error rate": pytest.approx(200 / 3), "% phoneme error rate": pytest.approx(100 * 4 / 6)}
-    assert pronunciation.error_rates(["A B C D"], right[:1])["% word error rate"] == 0
-
-
-def test_nearest_spelling():
-    pairs = [("cat", "K"), ("caterpillar", "L"), ("dog", "D")]
-    assert kind.nearest_source(pairs, ["cart", "fog", "erpillar"]) == ["K", "D", "L"]
