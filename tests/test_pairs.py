@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.pairs import headline, kind, phrase_table, pronunciation, symbols, translation
+from experiments.pairs import headline, kind, phrase_table, pronunciation, python_code, symbols, translation
 from seqjax.data import BOS, EOS, PAD, UNK
 
 TEXTS = ["le chat dort.", "le chien dort !", "un chat noir"]
@@ -78,3 +78,10 @@ def test_a_phrase_table_translates_what_it_has_seen_the_parts_of():
     ]
     assert phrase_table.words("l'eau,  ici") == ["l", "'", "eau", ",", "  ici"]
     assert phrase_table.translate(train, ["the old bird sleeps, Tom"]) == ["le oiseau vieux dort, Tom"]
+
+
+def test_code_is_right_or_at_least_parses():
+    right = [["Name('a')"], ["def f(a, b=1):", "def g():"], ["Name('c')"], ["def h():"]]
+    found = ["Name('a')", "def g():", "Name('c'", "def k(:"]
+    assert python_code.scores(found, right) == {"% exact": 50, "% that parse": 50}
+    assert not python_code.parses("") and not python_code.parses("a\0")

@@ -19,8 +19,8 @@ class Pair(NamedTuple):
     target: str
 
 
-def read_rows(path: Path, columns: int) -> Iterator[list[str]]:
-    """Reads the lines of a compressed file, which hold so many columns each, none of them empty.
+def read_rows(path: Path, columns: int | None = None) -> Iterator[list[str]]:
+    """Reads the lines of a compressed file, which hold so many columns each, or else two or more, none of them empty.
 
     Raises:
       ValueError: the file is damaged, or a line has another form.
@@ -31,8 +31,9 @@ def read_rows(path: Path, columns: int) -> Iterator[list[str]]:
         raise ValueError(f"{path}: damaged: {error}") from error
     for number, line in enumerate(text.split("\n")[:-1], 1):
         row = line.split("\t")
-        if len(row) != columns or not all(map(str.strip, row)):
-            raise ValueError(f"{path}: line {number}: expected {columns} columns with tabs between, got {line!r}")
+        if (len(row) != columns if columns else len(row) < 2) or not all(map(str.strip, row)):
+            expected = columns or "two or more"
+            raise ValueError(f"{path}: line {number}: expected {expected} columns with tabs between, got {line!r}")
         yield row
 
 
