@@ -217,7 +217,8 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
     shown_batches = source_batches(answerer, shown)
     validation_batches = source_batches(answerer, validation.sources)
     held_out = encode(splits.validation)
-    held_out_buckets = data.make_buckets(*(list(map(len, part)) for part in held_out), num_buckets=4, batch_size=256)
+    held_out_lengths = (list(map(len, part)) for part in held_out)
+    held_out_buckets = data.make_buckets(*held_out_lengths, num_buckets=4, batch_size=settings.batch_size)
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
         if settings.start_from is not None:

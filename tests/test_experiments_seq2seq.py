@@ -87,6 +87,8 @@ def test_run_learns_and_leaves_all_there_is_to_see(finished):
     first, *_, last = sorted((finished / "samples").iterdir())
     assert first.read_text() != last.read_text()
     assert len(result["baselines"]) == 2
+    kept = {"settings", "letters", "phonemes", "max_letters", "max_phonemes"}
+    assert kept <= checkpoint.latest(finished / "checkpoints").metadata.keys()
     assert re.search(r"(?m)^ccc\n +-\d+\.\d\d  C C C$", last.read_text())
 
 

@@ -4,8 +4,8 @@
 descriptions in Debian 12 and their translations by the Debian Description Translation Project.
 
 French typography, in which the translators differ, is made one: a space for every space that keeps words together
-(some wrote it as a dot), one apostrophe, one dash. Sentences that differ only in case, figures and punctuation are in
-one part.
+(some wrote it as a dot), one apostrophe, one dash. The 46 of more than 400 characters, lists mostly, are left out.
+Sentences that differ only in case, figures and punctuation are in one part.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from pathlib import Path
 from experiments.datasets.pair_file import Pair, PairBuilder, letters_of, read_rows
 
 PATH = Path(__file__).with_name("sentence_pairs.tsv.xz")
+LONGEST = 400  # characters
 
 TYPOGRAPHY = str.maketrans({"⋅": " ", "’": "'", "‘": "'", "–": "-", "—": "-", "−": "-", "‒": "-", "‑": "-"})
 
@@ -30,7 +31,9 @@ def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
       ValueError: the file is damaged, or a line is not two sentences.
     """
     for english, french in read_rows(path, columns=2):
-        yield Pair(letters_of(english), plain(english), plain(french))
+        pair = Pair(letters_of(english), plain(english), plain(french))
+        if max(len(pair.source), len(pair.target)) <= LONGEST:
+            yield pair
 
 
 class DebianFrEn(PairBuilder):

@@ -2,7 +2,7 @@
 
 `conversations.tsv.xz` holds the turns of 2,000 conversations, one a line, from the PyPI package `chitchat-dataset`
 0.9.0 (Myers et al. 2020). Each turn after the first replies to the one before it. A conversation is in one part; what
-was said and replied in the same words before is left out.
+was said and replied in the same words before is left out, and so are turns of more than 400 characters.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments.datasets.pair_file import Pair, PairBuilder, read_rows
 
 PATH = Path(__file__).with_name("conversations.tsv.xz")
+LONGEST = 400  # characters
 
 
 def read_replies(path: Path = PATH) -> Iterator[Pair]:
@@ -22,7 +23,8 @@ def read_replies(path: Path = PATH) -> Iterator[Pair]:
     """
     for turns in read_rows(path):
         for turn, reply in pairwise(turns):
-            yield Pair("\t".join(turns), turn, reply)
+            if max(len(turn), len(reply)) <= LONGEST:
+                yield Pair("\t".join(turns), turn, reply)
 
 
 class Dialogue(PairBuilder):
