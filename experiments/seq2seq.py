@@ -50,6 +50,8 @@ from seqjax.training import LossFn, make_eval_step
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHOWN_LENGTH = 24  # symbols; of more, a picture of the attention could not be read
+
 
 def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
@@ -213,7 +215,9 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
     steps = round(settings.epochs * steps_per_epoch)
     sampling_rate = None if settings.scheduled_sampling is None else inverse_sigmoid_decay(settings.scheduled_sampling)
     validation, test = group(splits.validation), group(splits.test)
-    shown = validation.sources[:: len(validation.sources) // 6][:6]
+    short = [text for text in validation.sources if len(symbols.source.encode(text)) <= SHOWN_LENGTH]
+    short = short or validation.sources
+    shown = short[:: max(1, len(short) // 6)][:6]
     shown_batches = source_batches(answerer, shown)
     validation_batches = source_batches(answerer, validation.sources)
     held_out = encode(splits.validation)
