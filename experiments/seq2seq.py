@@ -1,16 +1,18 @@
-"""One sequence to another: from spelling to pronunciation, letter by letter and phoneme by phoneme.
+"""One sequence to another: from spelling to pronunciation, from English to French, and other pairs of texts.
 
     python -m experiments.seq2seq
+    python -m experiments.seq2seq --dataset=debian_fr_en
 
-trains an encoder and a decoder with attention on the CMU pronouncing dictionary. After each epoch it pronounces some
-words that it has not seen, and draws where it looked; at the end it gives the error rates on the test words for each
-width of the beam, beside those of Phonetisaurus. Other pairs: `--dataset=NAME` of any TFDS set with a source and a
-target. From a run that is finished, `--decode_only --run_folder=FOLDER` decodes the test words again, and
-`--interactive --run_folder=FOLDER` answers the words that are typed in.
+trains an encoder and a decoder with attention, the first on the CMU pronouncing dictionary. After each epoch it answers
+some sources of the validation part, and draws where it looked; at the end it gives the scores on the test part for each
+width of the beam, beside those of baselines. What kinds of pairs there are stands in `experiments/pairs`, a file each;
+other data of one of them: `--dataset=NAME` of any TFDS set with a source and a target, and `--kind`. From a run that is
+finished, `--decode_only --run_folder=FOLDER` decodes the test part again, and `--interactive --run_folder=FOLDER`
+answers the sources that are typed in.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,20 +23,20 @@ import numpy as np
 from absl import app, flags
 
 import seqjax
-from experiments import datasets, joint_ngrams, recipe, run
-from experiments.pronunciation import (
-    Pronouncer,
+from experiments import datasets, recipe, run
+from experiments.pairs import KIND_OF_DATASET, KINDS, Kind, joint_ngrams
+from experiments.pairs.answers import (
+    Answer,
+    Answerer,
+    answer,
     attention_figure,
     describe,
-    error_rates,
-    group,
     make_decode,
     make_step,
-    nearest_spelling,
-    pronounce,
+    source_batches,
     test_scores,
-    word_batches,
 )
+from experiments.pairs.kind import Pairs, choose_symbols, group
 from seqjax import attention, checkpoint, data, decoding
 from seqjax.cells import CELLS
 from seqjax.data import BOS, EOS
@@ -48,12 +50,15 @@ from seqjax.training import LossFn, make_eval_step
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHOWN_LENGTH = 24  # symbols; of more, a picture of the attention could not be read
+
 
 def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "cmudict", "A TFDS set of pairs: cmudict, or any that TFDS knows.")
+    flags.DEFINE_string("dataset", "cmudict", "A TFDS set of pairs: one of ours, or any that TFDS knows.")
+    flags.DEFINE_enum("kind", None, sorted(KINDS), "What the pairs are; known of our sets, else translation.")
     flags.DEFINE_string("source", "source", "The feature of the data set that is read.")
-    flags.DEFINE_string("target", "target", "The feature that is to be made of it: symbols with spaces between them.")
+    flags.DEFINE_string("target", "target", "The feature that is to be made of it.")
     recipe.define_flags(hidden_size=256, batch_size=128, epochs=3, learning_rate=4e-3, warmup_steps=200)
     flags.DEFINE_integer("embedding_size", 128, "Size of an embedded symbol.")
     flags.DEFINE_enum(
@@ -61,11 +66,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_bool("input_feeding", False, "Feed what was attended to into the next step.")
     flags.DEFINE_integer("buckets", 5, "The most shapes of batches; pairs of similar lengths share one.")
+    flags.DEFINE_integer("max_length", None, "The most symbols of a source or target to train on.")
     flags.DEFINE_float("label_smoothing", 0.0, "Probability that all symbols share.")
     flags.DEFINE_float("scheduled_sampling", None, "k: half of what the decoder reads is its own after k log k steps.")
     flags.DEFINE_integer("risk_samples", None, "Minimise the expected edit distance among so many samples instead.")
     flags.DEFINE_string("start_from", None, "The run folder whose parameters to start from.")
-    flags.DEFINE_bool("joint_ngrams", False, "Also report the test score of joint n-grams, some minutes of work.")
+    flags.DEFINE_bool("joint_ngrams", False, "Also report the score of joint n-grams for pronunciation, in minutes.")
     flags.DEFINE_bool(
         "decode_only", False, "Decode the test part with the newest checkpoint of --run_folder, nothing else."
     )
@@ -99,6 +105,8 @@ class Settings(NamedTuple):
     start_from: str | None
     max_grad_norm: float
     seed: int
+    kind: str | None = None  # older checkpoints lack these two
+    max_length: int | None = None
 
 
 class Training(NamedTuple):
@@ -134,8 +142,8 @@ def make_model(settings: Settings, source_size: int, target_size: int) -> Seq2Se
     )
 
 
-def make_likelihood_loss(model: Seq2Seq, label_smoothing: float) -> LossFn:
-    """Makes the mean negative log-likelihood of a batch's phonemes."""
+def make_likelihood_loss(model: Seq2Seq, label_smoothing: float, symbol: str) -> LossFn:
+    """Makes the mean negative log-likelihood of a batch's target symbols, of which it is told what to call them."""
 
     def loss_fn(params: Any, carry: tuple[()], batch: Training, key: jax.Array | None) -> Any:
         pairs, random = batch.pairs, {}
@@ -147,13 +155,13 @@ def make_likelihood_loss(model: Seq2Seq, label_smoothing: float) -> LossFn:
         nll = loss = mean_nll(logits, forced.targets, forced.mask)
         if label_smoothing and key is not None:
             loss = mean_nll(logits, forced.targets, forced.mask, label_smoothing=label_smoothing)
-        return loss, (carry, {"nats_per_phoneme": nll, "phonemes": forced.mask.sum()})
+        return loss, (carry, {f"nats_per_{symbol}": nll, f"{symbol}s": forced.mask.sum()})
 
     return loss_fn
 
 
-def make_risk_loss(model: Seq2Seq, step: Callable, num_samples: int, max_length: int) -> LossFn:
-    """Makes the errors per phoneme to be expected among samples of the model's own (Shen et al. 2016)."""
+def make_risk_loss(model: Seq2Seq, step: Callable, num_samples: int, max_length: int, symbol: str) -> LossFn:
+    """Makes the errors per target symbol to be expected among samples of the model's own (Shen et al. 2016)."""
 
     def loss_fn(params: Any, carry: tuple[()], batch: Training, key: jax.Array) -> Any:
         pairs = batch.pairs
@@ -173,56 +181,53 @@ def make_risk_loss(model: Seq2Seq, step: Callable, num_samples: int, max_length:
         risks = errors / jnp.maximum(pairs.target_lengths, 1)[:, None]
         distinct = first_of_equal(found.tokens, found.lengths)
         expected = expected_risk(-nll.reshape(risks.shape), risks, mask=distinct)
-        words = pairs.target_lengths > 0  # the other rows only fill the batch
-        loss = jnp.sum(jnp.where(words, expected, 0.0)) / jnp.maximum(words.sum(), 1)
-        return loss, (carry, {"errors_per_phoneme": jnp.sum(risks.mean(axis=1), where=words) / words.sum()})
+        real = pairs.target_lengths > 0  # the other rows only fill the batch
+        loss = jnp.sum(jnp.where(real, expected, 0.0)) / jnp.maximum(real.sum(), 1)
+        return loss, (carry, {f"errors_per_{symbol}": jnp.sum(risks.mean(axis=1), where=real) / real.sum()})
 
     return loss_fn
 
 
-def make_task(settings: Settings, splits: data.PairSplits, *, n_best: int, with_joint_ngrams: bool) -> run.Task:
-    """Describes the training of a model that pronounces words."""
-    train = [(word, pronunciation.split()) for word, pronunciation in splits.train]
-    letters = data.SymbolVocabulary.from_sequences(word for word, _ in train)
-    phonemes = data.SymbolVocabulary.from_sequences(pronunciation for _, pronunciation in train)
+def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best: int) -> run.Task:
+    """Describes the training of a model that makes targets of sources."""
+    symbols = choose_symbols(kind, splits.train)
 
-    def encode(pairs: Iterable[tuple[str, Sequence[str]]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        sources, targets = zip(*pairs, strict=True)
-        return (
-            [letters.encode(word, allow_unknown=True) for word in sources],
-            [phonemes.encode(pronunciation, allow_unknown=True) for pronunciation in targets],
-        )
+    def encode(pairs: Pairs) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        encoded = [(symbols.source.encode(source), symbols.target.encode(target)) for source, target in pairs]
+        if pairs is splits.train and settings.max_length is not None:
+            encoded = [pair for pair in encoded if max(map(len, pair)) <= settings.max_length]
+            print(f"{len(encoded)} of {len(pairs)} pairs to train on: those of at most {settings.max_length} symbols.")
+        return tuple(map(list, zip(*encoded, strict=True)))
 
-    sources, targets = encode(train)
+    sources, targets = encode(splits.train)
     lengths = {"source_lengths": list(map(len, sources)), "target_lengths": list(map(len, targets))}
     buckets = data.make_buckets(**lengths, num_buckets=settings.buckets, batch_size=settings.batch_size)
-    pronouncer = Pronouncer(
-        make_model(settings, letters.size, phonemes.size),
-        letters,
-        phonemes,
-        max(lengths["source_lengths"]),
-        max(lengths["target_lengths"]),
-    )
-    decode = make_decode(pronouncer)
-    loss_fn = likelihood = make_likelihood_loss(pronouncer.model, settings.label_smoothing)
+    model = make_model(settings, symbols.source.size, symbols.target.size)
+    answerer = Answerer(model, kind, *symbols, *map(max, lengths.values()))
+    decode = make_decode(answerer)
+    loss_fn = likelihood = make_likelihood_loss(model, settings.label_smoothing, name(kind.target))
     if settings.risk_samples is not None:
-        step = make_step(pronouncer.model)
-        loss_fn = make_risk_loss(pronouncer.model, step, settings.risk_samples, pronouncer.max_phonemes + 1)
+        loss_fn = make_risk_loss(
+            model, make_step(model), settings.risk_samples, answerer.max_target + 1, name(kind.target)
+        )
     eval_step = make_eval_step(likelihood)
     steps_per_epoch = data.pair_batches_per_epoch(buckets)
     steps = round(settings.epochs * steps_per_epoch)
     sampling_rate = None if settings.scheduled_sampling is None else inverse_sigmoid_decay(settings.scheduled_sampling)
     validation, test = group(splits.validation), group(splits.test)
-    shown = validation.words[:: len(validation.words) // 6][:6]
-    shown_batches = word_batches(pronouncer, shown)
-    validation_batches = word_batches(pronouncer, validation.words)
-    held_out = encode((word, pronunciation.split()) for word, pronunciation in splits.validation)
-    held_out_buckets = data.make_buckets(*(list(map(len, part)) for part in held_out), num_buckets=4, batch_size=256)
+    short = [text for text in validation.sources if len(symbols.source.encode(text)) <= SHOWN_LENGTH]
+    short = short or validation.sources
+    shown = short[:: max(1, len(short) // 6)][:6]
+    shown_batches = source_batches(answerer, shown)
+    validation_batches = source_batches(answerer, validation.sources)
+    held_out = encode(splits.validation)
+    held_out_lengths = (list(map(len, part)) for part in held_out)
+    held_out_buckets = data.make_buckets(*held_out_lengths, num_buckets=4, batch_size=settings.batch_size)
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
         if settings.start_from is not None:
             return load(Path(settings.start_from))[1], ()
-        return init_params(pronouncer.model, key), ()
+        return init_params(model, key), ()
 
     def batch(position: int) -> Training:
         pairs = data.pair_batch(sources, targets, buckets, position, seed=settings.seed)
@@ -232,34 +237,35 @@ def make_task(settings: Settings, splits: data.PairSplits, *, n_best: int, with_
         total = count = 0.0
         for _, pairs in data.evaluation_pair_batches(*held_out, held_out_buckets):
             metrics, _ = eval_step(params, (), Training(pairs, None))
-            total += float(metrics["nats_per_phoneme"] * metrics["phonemes"])
-            count += float(metrics["phonemes"])
-        answers = pronounce(pronouncer, decode, params, validation_batches, beam_size=1)
-        rates = error_rates([best.phonemes for best, *_ in answers], validation.pronunciations)
-        return {"nats_per_phoneme": total / count} | {f"{name.replace(' ', '_')}": rate for name, rate in rates.items()}
+            number = float(metrics[f"{name(kind.target)}s"])
+            total += float(metrics[f"nats_per_{name(kind.target)}"]) * number
+            count += number
+        answers = answer(answerer, decode, params, validation_batches, beam_size=1)
+        scores = kind.scores([best.text for best, *_ in answers], validation.targets)
+        return {f"nats_per_{name(kind.target)}": total / count} | {name(score): scores[score] for score in scores}
+
+    def answer_shown(params: Any) -> list[list[Answer]]:
+        return answer(answerer, decode, params, shown_batches, beam_size=max(5, n_best), n_best=n_best)
 
     def sample(params: Any, key: jax.Array) -> str:
-        answers = pronounce(pronouncer, decode, params, shown_batches, beam_size=max(5, n_best), n_best=n_best)
-        return "\n".join(map(describe, shown, answers))
+        return "\n".join(map(describe, shown, answer_shown(params)))
 
     def figures(params: Any) -> dict[str, "Figure"]:
         if settings.attention == "none":
             return {}
-        answers = pronounce(pronouncer, decode, params, shown_batches, beam_size=5)
-        return {"attention": attention_figure(pronouncer, params, shown, [best.phonemes for best, *_ in answers])}
+        return {
+            "attention": attention_figure(answerer, params, shown, [best.text for best, *_ in answer_shown(params)])
+        }
 
     def baselines() -> dict[str, float]:
-        found = {"the nearest spelling": nearest_spelling(train, test.words)}
-        if with_joint_ngrams:
-            found["joint n-grams (Phonetisaurus)"] = joint_ngrams.pronounce(train, test.words)
         return {
-            f"% {rate}, {name}": value
-            for name, answers in found.items()
-            for rate, value in error_rates(answers, test.pronunciations).items()
+            f"{score}, {baseline}": value
+            for baseline, answers in kind.baselines.items()
+            for score, value in kind.scores(answers(splits.train, test.sources), test.targets).items()
         }
 
     return run.Task(
-        title=f"pronunciation, {settings.dataset}",
+        title=f"{kind.title}, {settings.dataset}",
         init=init,
         loss=loss_fn,
         optimizer=recipe.make_optimizer(settings, steps),
@@ -268,21 +274,31 @@ def make_task(settings: Settings, splits: data.PairSplits, *, n_best: int, with_
         steps_per_epoch=steps_per_epoch,
         batch=batch,
         symbols_per_step=settings.batch_size,
-        symbol="word",
-        metric="nats_per_phoneme",
+        symbol=kind.unit,
+        metric=f"nats_per_{name(kind.target)}",
         evaluate=evaluate,
         sample=sample,
         figures=figures,
-        test=lambda params: test_scores(pronouncer, decode, params, test),
+        test=lambda params: test_scores(answerer, decode, params, test),
         baselines=baselines,
         metadata={
             "settings": settings._asdict(),
-            "letters": letters.to_list(),
-            "phonemes": phonemes.to_list(),
-            "max_letters": pronouncer.max_letters,
-            "max_phonemes": pronouncer.max_phonemes,
+            f"{name(kind.source)}s": symbols.source.to_json(),
+            f"{name(kind.target)}s": symbols.target.to_json(),
+            f"max_{name(kind.source)}s": answerer.max_source,
+            f"max_{name(kind.target)}s": answerer.max_target,
         },
     )
+
+
+def name(words: str) -> str:
+    """Makes the name of a metric: no spaces, no unit."""
+    return words.removeprefix("% ").replace(" ", "_")
+
+
+def kind_of(settings: Settings) -> Kind:
+    """Gives the kind of the pairs of a data set."""
+    return KINDS[settings.kind or KIND_OF_DATASET.get(settings.dataset, "translation")]
 
 
 def init_params(model: Seq2Seq, key: jax.Array) -> Any:
@@ -290,29 +306,47 @@ def init_params(model: Seq2Seq, key: jax.Array) -> Any:
     return model.init(key, jnp.zeros((1, 1), int), jnp.ones(1, int), jnp.zeros((1, 1), int))
 
 
-def load(folder: Path) -> tuple[Pronouncer, Any]:
-    """Reads the newest checkpoint of a run folder, which holds all that it takes to pronounce words."""
+def load(folder: Path) -> tuple[Answerer, Any]:
+    """Reads the newest checkpoint of a run folder, which holds all that it takes to answer."""
     newest = checkpoint.latest(folder / "checkpoints")
-    letters, phonemes = (data.SymbolVocabulary.from_list(newest.metadata[name]) for name in ("letters", "phonemes"))
-    model = make_model(Settings(**newest.metadata["settings"]), letters.size, phonemes.size)
+    settings = Settings(**newest.metadata["settings"])
+    kind = kind_of(settings)
+    names = name(kind.source), name(kind.target)
+    source, target = (
+        symbolizer.from_json(newest.metadata[f"{name}s"])
+        for symbolizer, name in zip(
+            (kind.source_symbols, kind.target_symbols or kind.source_symbols), names, strict=True
+        )
+    )
+    model = make_model(settings, source.size, target.size)
     params = checkpoint.restore(newest, jax.eval_shape(partial(init_params, model), jax.random.key(0)), part=".params")
-    return Pronouncer(model, letters, phonemes, newest.metadata["max_letters"], newest.metadata["max_phonemes"]), params
+    return Answerer(model, kind, source, target, *(newest.metadata[f"max_{name}s"] for name in names)), params
 
 
-def answer_typed_words(folder: Path, n_best: int) -> None:
-    """Reads a word a line and pronounces it, until the input ends."""
-    pronouncer, params = load(folder)
-    decode = make_decode(pronouncer)
-    print("A word a line; an empty line ends.", flush=True)
+def answer_what_is_typed(folder: Path, n_best: int) -> None:
+    """Reads a source a line and answers it, until the input ends."""
+    answerer, params = load(folder)
+    decode = make_decode(answerer)
+    print(f"A {answerer.kind.unit} a line; an empty line ends.", flush=True)
     for line in sys.stdin:
-        word = line.strip().lower()
-        if not word:
+        text = answerer.kind.read(line)
+        if not text:
             return
-        source = pronouncer.letters.encode(word, allow_unknown=True)
-        shape = data.Bucket(max(pronouncer.max_letters, len(source)), 1, 1, np.arange(1))  # one for all words
+        source = answerer.source.encode(text)
+        shape = data.Bucket(max(answerer.max_source, len(source)), 1, 1, np.arange(1))  # one for most
         batches = list(data.evaluation_pair_batches([source], [source[:1]], (shape,)))
-        [answers] = pronounce(pronouncer, decode, params, batches, beam_size=max(5, n_best), n_best=n_best)
-        print(describe(word, answers), flush=True)
+        [answers] = answer(answerer, decode, params, batches, beam_size=max(5, n_best), n_best=n_best)
+        print(describe(text, answers), flush=True)
+
+
+def read_settings() -> tuple[Settings, Kind]:
+    """Reads the flags; those that are not given are as the kind of the pairs wants them."""
+    kind = kind_of(run.read_flags(Settings))
+    for flag, value in kind.defaults.items():
+        flags.FLAGS.set_default(flag, value)
+    if flags.FLAGS.joint_ngrams:
+        kind = kind._replace(baselines=kind.baselines | {"joint n-grams (Phonetisaurus)": joint_ngrams.pronounce})
+    return run.read_flags(Settings), kind
 
 
 def main(argv: list[str]) -> None:
@@ -321,18 +355,17 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
     if (FLAGS.decode_only or FLAGS.interactive) and FLAGS.run_folder is None:
         raise app.UsageError("--decode_only, --interactive: which run? Give its --run_folder")
-    settings = run.read_flags(Settings)
+    settings, kind = read_settings()
     if FLAGS.interactive:
-        answer_typed_words(Path(FLAGS.run_folder), FLAGS.n_best)
+        answer_what_is_typed(Path(FLAGS.run_folder), FLAGS.n_best)
         return
     splits = data.read_pair_dataset(datasets.builder(settings.dataset), settings.source, settings.target)
     if FLAGS.decode_only:
-        pronouncer, params = load(Path(FLAGS.run_folder))
-        for name, rate in test_scores(pronouncer, make_decode(pronouncer), params, group(splits.test)).items():
-            print(f"  {rate:7.3f}  {name}")
+        answerer, params = load(Path(FLAGS.run_folder))
+        for score, value in test_scores(answerer, make_decode(answerer), params, group(splits.test)).items():
+            print(f"  {value:7.3f}  {score}")
         return
-    task = make_task(settings, splits, n_best=FLAGS.n_best, with_joint_ngrams=FLAGS.joint_ngrams)
-    run.train(task, "seq2seq")
+    run.train(make_task(settings, kind, splits, n_best=FLAGS.n_best), "seq2seq")
 
 
 if __name__ == "__main__":

@@ -82,11 +82,13 @@ def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) ->
             raise ValueError(f"maps[{number}].weights: expected shape {expected}, got {weights.shape}")
     columns = min(3, len(maps))
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.2 * rows), layout="constrained")
+    longest = max(max(weights.shape) for weights, _, _ in maps)
+    size = max(3.2, 0.16 * longest)  # of a map, in inches, so that labels stand apart
+    figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (weights, source, target) in zip(grid, maps, strict=False):
         image = axes.imshow(weights, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        axes.set_xticks(range(len(source)), source)
+        axes.set_xticks(range(len(source)), source, rotation=90 if max(map(len, source), default=0) > 2 else 0)
         axes.set_yticks(range(len(target)), target)
         axes.set(xlabel=xlabel, ylabel=ylabel)
     for axes in grid[len(maps) :]:

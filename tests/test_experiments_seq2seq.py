@@ -1,5 +1,6 @@
 """Spelling to pronunciation as a user runs it: tiny runs, resumed, decoded again, typed into, and trained otherwise."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments import pronunciation, seq2seq
+from experiments import seq2seq
 from seqjax import checkpoint
 
 WORDS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abc", repeat=n)]
@@ -59,8 +60,17 @@ def run_main(run_experiment):
 def finished(tmp_path_factory, run_main):
     """The folder of a run that learned its words by heart."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    run_main(f"--run_folder={folder}", *TINY, "--epochs=6", "--learning_rate=2e-2", "--checkpoint_every=20")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        run_main(f"--run_folder={folder}", *TINY, "--epochs=6", "--learning_rate=2e-2", "--checkpoint_every=20")
+    (folder / "printed.txt").write_text(printed.getvalue())
     return folder
+
+
+@pytest.fixture
+def one_beam(monkeypatch):
+    """Each search is compiled for each width of the beam; where they are not what is tested, one will do."""
+    for name, its_kind in seq2seq.KINDS.items():
+        monkeypatch.setitem(seq2seq.KINDS, name, its_kind._replace(beams=(1,)))
 
 
 def params(folder):
@@ -77,17 +87,18 @@ def test_run_learns_and_leaves_all_there_is_to_see(finished):
     first, *_, last = sorted((finished / "samples").iterdir())
     assert first.read_text() != last.read_text()
     assert len(result["baselines"]) == 2
+    kept = {"settings", "letters", "phonemes", "max_letters", "max_phonemes"}
+    assert kept <= checkpoint.latest(finished / "checkpoints").metadata.keys()
     assert re.search(r"(?m)^ccc\n +-\d+\.\d\d  C C C$", last.read_text())
 
 
-def test_compilations_are_counted(tmp_path, capsys, run_main):
-    run_main(f"--run_folder={tmp_path / 'run'}", *TINY, "--epochs=1")
-    out = capsys.readouterr().out
+def test_compilations_are_counted(finished):
+    out = (finished / "printed.txt").read_text()
     assert "The training step was compiled 2 times" in out
     assert len(re.findall(r"Beam \d+: [\d,]+ words a second", out)) == 3
 
 
-def test_resumed_equals_unbroken(finished, tmp_path, run_main):
+def test_resumed_equals_unbroken(finished, tmp_path, run_main, one_beam):
     folder = shutil.copytree(finished, tmp_path / "resumed")
     newest = checkpoint.latest(folder / "checkpoints").path
     shutil.rmtree(newest)
@@ -113,12 +124,12 @@ def test_interactive_answers_each_word_with_its_best_pronunciations(finished, ca
     assert lines[6] == "x?" and len(lines) == 9
 
 
-def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main):
+def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main, one_beam):
     folder = tmp_path / "risk"
     options = ["--risk_samples=3", f"--start_from={finished}", "--learning_rate=1e-9", "--dropout=0"]
     run_main(f"--run_folder={folder}", *TINY, *options, "--epochs=1")
     result = json.loads((folder / "result.json").read_text())
-    assert result["scores"] == json.loads((finished / "result.json").read_text())["scores"]
+    assert result["scores"].items() <= json.loads((finished / "result.json").read_text())["scores"].items()
     assert "errors_per_phoneme" in (folder / "metrics.csv").read_text()
 
 
@@ -129,28 +140,30 @@ def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main):
         ["--attention=none", "--scheduled_sampling=5", "--label_smoothing=0.1"],
     ],
 )
-def test_other_settings_train(tmp_path, options, run_main):
+def test_other_settings_train(tmp_path, options, run_main, one_beam):
     folder = tmp_path / "run"
-    run_main(f"--run_folder={folder}", *TINY, "--epochs=1", *options)
+    run_main(f"--run_folder={folder}", *TINY, "--buckets=1", "--epochs=1", *options)
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
     losses = [float(value) for _, _, name, value in rows if name == "train/loss"]
     assert losses[-1] < losses[0]
     assert all(value == "0" for _, _, name, value in rows if name == "train/skipped")
 
 
+def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, one_beam):
+    folder = tmp_path / "run"
+    run_main(f"--run_folder={folder}", *TINY, "--kind=translation", "--buckets=1", "--epochs=1")
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result["scores"]) == {"BLEU, beam 1", "chrF, beam 1"} and result["scores"]["chrF, beam 1"] > 0
+    assert set(result["baselines"]) == {f"{s}, {b}" for s in ("BLEU", "chrF") for b in ("the source", "a phrase table")}
+    assert result["baselines"]["chrF, a phrase table"] == pytest.approx(100)
+    monkeypatch.setattr("sys.stdin", io.StringIO("cab\n"))
+    capsys.readouterr()
+    run_main(f"--run_folder={folder}", "--interactive", "--n_best=1")
+    out = capsys.readouterr().out
+    assert re.match(r"A sentence a line; an empty line ends.\ncab\n +-\d+\.\d\d  ", out)
+
+
 def test_flags_that_need_a_run_say_so(run_main):
     for flag in ("--decode_only", "--interactive"):
         with pytest.raises(seq2seq.app.UsageError, match="Give its --run_folder"):
             run_main(flag)
-
-
-def test_errors_are_counted_against_the_nearest_pronunciation():
-    right = [[["A", "B"], ["A", "B", "C", "D"]], [["A"]], [["A", "B", "C"]]]
-    rates = pronunciation.error_rates([["A", "B", "C"], ["A"], []], right)
-    assert rates == {"word error rate": pytest.approx(200 / 3), "phoneme error rate": pytest.approx(100 * 4 / 6)}
-    assert pronunciation.error_rates([["A", "B", "C", "D"]], right[:1])["word error rate"] == 0
-
-
-def test_nearest_spelling():
-    pairs = [("cat", ["K"]), ("caterpillar", ["L"]), ("dog", ["D"])]
-    assert pronunciation.nearest_spelling(pairs, ["cart", "fog", "erpillar"]) == [["K"], ["D"], ["L"]]

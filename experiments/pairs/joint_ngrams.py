@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 
-def pronounce(train: Iterable[tuple[str, Sequence[str]]], words: Sequence[str]) -> list[list[str]]:
+def pronounce(train: Iterable[tuple[str, str]], words: Sequence[str]) -> list[str]:
     """Gives the most probable pronunciation of each word, empty where there is none.
 
     Raises:
@@ -21,13 +21,13 @@ def pronounce(train: Iterable[tuple[str, Sequence[str]]], words: Sequence[str]) 
     import phonetisaurus
 
     lexicon = defaultdict(list)
-    for word, phonemes in train:
-        lexicon[word].append(list(phonemes))
+    for word, pronunciation in train:
+        lexicon[word].append(pronunciation.split())
     with tempfile.TemporaryDirectory() as folder, _quiet():
         model = Path(folder) / "model.fst"
         phonetisaurus.train(lexicon, model)
         found = dict(phonetisaurus.predict(words, model))
-    return [found.get(word, []) for word in words]
+    return [" ".join(found.get(word, [])) for word in words]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Sentences of Debian's package descriptions in English and French."""

@@ -1,0 +1,1 @@
+"""Conversations between two people, turn by turn."""

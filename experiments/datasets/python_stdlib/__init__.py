@@ -1,0 +1,1 @@
+"""Python's own standard library, as pairs."""

@@ -1,0 +1,78 @@
+"""Python's standard library, the one that reads this, as TFDS data sets of pairs.
+
+`python_stdlib/expressions` pairs an expression, as `ast.unparse` writes it, with its syntax tree as `ast.dump` does,
+less what the expression cannot tell, `Load()` or `Store()`. `python_stdlib/signatures` pairs the first sentence of a
+function's docstring with its signature. Files are read in the order of their names, tests left out; a pair stands where
+it stands first. Pairs of one source are in one part. What is measured depends on the version of Python.
+"""
+
+import ast
+import re
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from experiments.datasets.pair_file import Pair, PairBuilder
+
+LONGEST = 60  # characters of an expression
+
+
+def read_modules(folder: Path) -> Iterator[ast.Module]:
+    """Parses the modules of a library.
+
+    Raises:
+      FileNotFoundError: there is none.
+      SyntaxError: one is not of this version of Python; names file and line.
+    """
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected Python's standard library, found no module")
+    for path in paths:
+        if not {"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages"} & {*path.parts}:
+            with warnings.catch_warnings(action="ignore"):  # of the library's own syntax
+                yield ast.parse((folder / path).read_bytes(), str(folder / path))
+
+
+def tree_of(expression: ast.expr) -> str:
+    """Writes a syntax tree as the calls that make it."""
+    return re.sub(r", (Load|Store|Del)\(\)", "", ast.dump(expression, annotate_fields=False))
+
+
+def expressions(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Gives the expressions of all statements and their trees, those that are more than a name or a constant."""
+    for statement in ast.walk(module):
+        if isinstance(statement, ast.stmt):
+            for node in ast.iter_child_nodes(statement):
+                if isinstance(node, ast.expr) and not isinstance(node, ast.Name | ast.Constant):
+                    text = ast.unparse(node)
+                    if len(text) <= LONGEST and "\n" not in text:
+                        yield text, tree_of(node)
+
+
+def signatures(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Gives the first sentences of docstrings and the signatures of their functions."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef) and (docstring := ast.get_docstring(node)):
+            sentence = " ".join(docstring.split("\n\n")[0].split()).split(". ")[0]
+            if sentence:
+                yield sentence, f"def {node.name}({ast.unparse(node.args)}):"
+
+
+class PythonStdlib(PairBuilder):
+    """Expressions and their syntax trees, or docstrings and signatures; 94% to train, 3% and 3%."""
+
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="expressions", description="An expression and its syntax tree."),
+        tfds.core.BuilderConfig(name="signatures", description="The first sentence of a docstring and a signature."),
+    ]
+    DESCRIPTION = "Code of Python's standard library."
+    LICENSE = "Python Software Foundation License"
+
+    def read_pairs(self) -> Iterator[Pair]:
+        pairs_of = {"expressions": expressions, "signatures": signatures}[self.builder_config.name]
+        for module in read_modules(Path(sysconfig.get_path("stdlib"))):
+            for source, target in pairs_of(module):
+                yield Pair(source, source, target)

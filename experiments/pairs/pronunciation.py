@@ -1,0 +1,38 @@
+"""From the spelling of a word to its pronunciation, letter by letter and phoneme by phoneme."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from experiments.pairs.kind import Kind, nearest_source
+from experiments.pairs.symbols import separated
+
+
+def error_rates(found: Sequence[str], pronunciations: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives the share of words that are wrong, and of phonemes, against the nearest pronunciation."""
+    distances, lengths = zip(
+        *(
+            min((Levenshtein.distance(answer.split(), right.split()), len(right.split())) for right in entry)
+            for answer, entry in zip(found, pronunciations, strict=True)
+        ),
+        strict=True,
+    )
+    return {
+        "% word error rate": 100 * np.count_nonzero(distances) / len(distances),
+        "% phoneme error rate": 100 * sum(distances) / sum(lengths),
+    }
+
+
+KIND = Kind(
+    title="pronunciation",
+    unit="word",
+    source="letter",
+    target="phoneme",
+    source_symbols=separated(""),
+    target_symbols=separated(" "),
+    scores=error_rates,
+    baselines={"the nearest spelling": nearest_source},
+    beams=(1, 5, 10),
+    read=lambda line: line.strip().lower(),
+)

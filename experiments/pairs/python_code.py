@@ -1,0 +1,46 @@
+"""From an expression of Python to its syntax tree, and from a docstring to a signature, by subwords that both share."""
+
+import ast
+from collections.abc import Sequence
+
+from experiments.pairs.kind import Kind, nearest_source
+from experiments.pairs.symbols import subwords
+
+
+def scores(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives the share of answers that are right to the letter, and of those that Python can parse."""
+    exact = sum(answer in answers for answer, answers in zip(found, right, strict=True))
+    return {
+        "% exact": 100 * exact / len(found),
+        "% that parse": 100 * sum(map(parses, found)) / len(found),
+    }
+
+
+def parses(code: str) -> bool:
+    """Whether it is code: an expression, or the first line of a function."""
+    try:
+        ast.parse(f"{code} pass" if code.endswith(":") else code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # which `ast.parse` may raise of any text
+        return False
+    return bool(code)
+
+
+SYNTAX_TREE = Kind(
+    title="syntax tree",
+    unit="expression",
+    source="expression subword",
+    target="tree subword",
+    source_symbols=subwords(2000),
+    target_symbols=None,
+    scores=scores,
+    baselines={"the tree of the nearest expression": nearest_source},
+    defaults={"batch_size": 64, "max_length": 50},
+)
+SIGNATURE = SYNTAX_TREE._replace(
+    title="signature",
+    unit="docstring",
+    source="docstring subword",
+    target="signature subword",
+    baselines={"the signature of the nearest docstring": nearest_source},
+    defaults={"batch_size": 64, "max_length": 60, "epochs": 12},
+)

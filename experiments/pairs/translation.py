@@ -1,0 +1,45 @@
+"""From one language to another, by subwords that both share."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from experiments.pairs import phrase_table
+from experiments.pairs.kind import Kind, copy_source
+from experiments.pairs.symbols import subwords
+from seqjax.decoding import mean_log_prob
+
+
+def bleu_and_chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives BLEU (Papineni et al. 2002) and chrF of all answers together, as sacrebleu has them."""
+    import sacrebleu
+
+    return {"BLEU": sacrebleu.corpus_bleu(found, references(right)).score} | chrf(found, right)
+
+
+def chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Gives chrF (Popovic 2015), the F-score of n-grams of characters, of all answers together."""
+    import sacrebleu
+
+    return {"chrF": sacrebleu.corpus_chrf(found, references(right)).score}
+
+
+def references(right: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:
+    """Gives the first right answer to each source, the second or None, and so on."""
+    return list(zip_longest(*right))
+
+
+KIND = Kind(
+    title="translation",
+    unit="sentence",
+    source="source subword",
+    target="target subword",
+    source_symbols=subwords(4000),
+    target_symbols=None,
+    scores=bleu_and_chrf,
+    baselines={
+        "the source": copy_source,
+        "a phrase table": phrase_table.translate,
+    },
+    length_penalty=mean_log_prob,
+    defaults={"batch_size": 64, "max_length": 25, "epochs": 2.0},
+)
