@@ -32,6 +32,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from seqjax import checkpoint, distributed
+from seqjax.allocation import keep_freed_memory
 from seqjax.training import LossFn, TrainState, init_train_state, make_train_step
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
 
     def quiet_main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
+        keep_freed_memory()
         distributed.one_device_per_core(flags.FLAGS.devices)
         main(argv)
 
