@@ -64,18 +64,18 @@ def first_piece(text: str) -> str:
 def hold_bits_per_step(known: str, held_out: str) -> float:
     """Bits per step of a model in which a voice stays as it is or else takes any note as often as it does in all.
 
-    >>> hold_bits_per_step("mf]Zmf]Z" * 8, "mf]Zmf]Z") < 0.1
-    True
+    >>> round(hold_bits_per_step("mf]Zmf]Z" * 8, "mf]Zmf]Z"), 2)
+    0.23
     """
-    pitches, held_pitches = pitches_of(known), pitches_of(held_out)
+    scored = pitches_of(held_out)
     bits = 0.0
-    for before, now in zip(pitches.T, held_pitches.T, strict=True):
-        held = np.mean(before[1:] == before[:-1])
-        counts = np.bincount(before, minlength=128) + 0.01  # notes that were never heard are not impossible
+    for voice, now in zip(pitches_of(known).T, scored.T, strict=True):
+        held = (np.sum(voice[1:] == voice[:-1]) + 1) / (len(voice) + 1)  # nothing is certain,
+        counts = np.bincount(voice, minlength=128) + 0.01  # and no note impossible
         share = (counts / counts.sum())[now]
-        stays = np.concatenate([[False], now[1:] == now[:-1]])
-        bits -= np.log2(held * stays + (1 - held) * share).sum()
-    return float(bits) / len(held_pitches)
+        stays = now[1:] == now[:-1]
+        bits -= np.log2(share[0]) + np.log2(held * stays + (1 - held) * share[1:]).sum()
+    return float(bits) / len(scored)
 
 
 def to_midi(pitches: Int[np.ndarray, "T 4"]) -> mido.MidiFile:
