@@ -119,6 +119,16 @@ def score(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, batches: Iter
     return bits / characters
 
 
+def make_step(model: LanguageModel) -> Callable:
+    """Makes the function by which a search knows the model."""
+
+    def step(params: Any, context: Any, carry: Any, token: jax.Array) -> tuple[jax.Array, Any]:
+        carry, logits = model.apply(params, carry, token, method="step")
+        return logits.at[0].set(-jnp.inf), carry  # no unknown character
+
+    return step
+
+
 def make_writer(
     model: LanguageModel, vocabulary: data.CharVocabulary, sampling: Sampling
 ) -> Callable[[Any, jax.Array], str]:
@@ -132,9 +142,7 @@ def make_writer(
     processors += [] if sampling.top_k is None else [decoding.top_k(sampling.top_k)]
     processors += [] if sampling.top_p is None else [decoding.top_p(sampling.top_p)]
 
-    def step(params: Any, context: None, carry: Any, token: jax.Array) -> tuple[jax.Array, Any]:
-        carry, logits = model.apply(params, carry, token, method="step")
-        return logits.at[0].set(-jnp.inf), carry  # no unknown character
+    step = make_step(model)
 
     def write(params: Any, key: jax.Array) -> str:
         carry, _ = model.apply(params, jnp.asarray(ids[None, :-1]))
@@ -219,14 +227,30 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
     )
 
 
-def write_from(folder: Path, sampling: Sampling, key: jax.Array) -> str:
-    """Writes text with the newest checkpoint of a run folder, which holds all that it takes."""
+class Trained(NamedTuple):
+    """A model that has been trained, and what it takes to use it."""
+
+    settings: Settings
+    vocabulary: data.CharVocabulary
+    model: LanguageModel
+    params: Any
+
+
+def load(folder: Path) -> Trained:
+    """Loads the newest checkpoint of a run folder, which holds all that it takes."""
     newest = checkpoint.latest(folder / "checkpoints")
+    settings = Settings(**newest.metadata["settings"])
     vocabulary = data.CharVocabulary.from_list(newest.metadata["vocabulary"])
-    model = make_model(Settings(**newest.metadata["settings"]), vocabulary)
+    model = make_model(settings, vocabulary)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), int))
-    params = checkpoint.restore(newest, params, part=".params")
-    return make_writer(model, vocabulary, sampling)(params, key)
+    return Trained(settings, vocabulary, model, checkpoint.restore(newest, params, part=".params"))
+
+
+def read_splits(settings: Settings) -> data.TextSplits:
+    """Reads the text that the settings name."""
+    if settings.text is not None:
+        return data.read_text_file(settings.text)
+    return data.read_text_dataset(datasets.builder(settings.dataset))
 
 
 def main(argv: list[str]) -> None:
@@ -237,13 +261,11 @@ def main(argv: list[str]) -> None:
     if FLAGS.sample_only:
         if FLAGS.run_folder is None:
             raise app.UsageError("--sample_only: which run? Give its --run_folder")
-        print(write_from(Path(FLAGS.run_folder), sampling, jax.random.key(FLAGS.seed)))
+        trained = load(Path(FLAGS.run_folder))
+        write = make_writer(trained.model, trained.vocabulary, sampling)
+        print(write(trained.params, jax.random.key(FLAGS.seed)))
         return
-    if settings.text is not None:
-        splits = data.read_text_file(settings.text)
-    else:
-        splits = data.read_text_dataset(datasets.builder(settings.dataset))
-    task = make_task(settings, sampling, splits, dynamic_evaluation=FLAGS.dynamic_evaluation)
+    task = make_task(settings, sampling, read_splits(settings), dynamic_evaluation=FLAGS.dynamic_evaluation)
     run.train(task, "language_model")
 
 

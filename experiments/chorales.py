@@ -1,0 +1,187 @@
+"""One stream of four voices: a language model of chorales, and music written by it.
+
+    python -m experiments.chorales
+
+trains the model of `experiments.language_model` on the notation of the data set `chorales`, a character for each voice
+at each sixteenth, in all twelve keys; `--dataset=NAME` takes any TFDS set of text in that notation. It gives the bits
+per step, a sixteenth of all four voices, of chorales that it never saw, beside what the n-gram models of PPMd need for
+them. A run folder then also holds `music.mid` to listen to and `music.png` to look at. More music from a run that is
+finished: `--sample_only --run_folder=FOLDER --seed=1`.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import mido
+import numpy as np
+from absl import app, flags
+from jaxtyping import Int
+
+from experiments import compression, language_model, run
+from experiments.datasets.chorales.chorales import STEPS_PER_QUARTER, pitches_of, transpose
+from seqjax import data
+from seqjax.data.text import DOCUMENT_BREAK
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KEYS = (-5, 7)  # all, by as few semitones up or down as can be; the upper end is not one of them
+BEATS_PER_MINUTE = 80
+VOICES = ("soprano", "alto", "tenor", "bass")
+CHOIR = 52  # the sound of a General MIDI instrument, counted from 0
+
+DEFAULTS = {
+    "dataset": "chorales",
+    "hidden_size": 256,
+    "length": 68,  # four quarters
+    "epochs": 1.5,  # each in twelve keys
+    "learning_rate": 8e-3,
+    "characters": 17 * 64,  # of 64 quarters
+    "prompt": DOCUMENT_BREAK,
+    "temperature": 0.8,
+}
+
+
+def define_flags() -> None:
+    """Defines the flags of the language model, with other defaults."""
+    language_model.define_flags()
+    for name, value in DEFAULTS.items():
+        flags.FLAGS.set_default(name, value)
+
+
+def in_all_keys(text: str) -> str:
+    """Joins a text in all twelve keys, its own last."""
+    return DOCUMENT_BREAK.join(transpose(text, semitones) for semitones in sorted(range(*KEYS), key=abs, reverse=True))
+
+
+def first_piece(text: str) -> str:
+    """Gives what comes before the first empty line."""
+    return text.strip("\n").split(DOCUMENT_BREAK)[0]
+
+
+def hold_bits_per_step(known: str, held_out: str) -> float:
+    """Bits per step of a model in which a voice stays as it is or else takes any note as often as it does in all.
+
+    >>> round(hold_bits_per_step("mf]Zmf]Z" * 8, "mf]Zmf]Z"), 2)
+    0.23
+    """
+    scored = pitches_of(held_out)
+    bits = 0.0
+    for voice, now in zip(pitches_of(known).T, scored.T, strict=True):
+        held = (np.sum(voice[1:] == voice[:-1]) + 1) / (len(voice) + 1)  # nothing is certain,
+        counts = np.bincount(voice, minlength=128) + 0.01  # and no note impossible
+        share = (counts / counts.sum())[now]
+        stays = now[1:] == now[:-1]
+        bits -= np.log2(share[0]) + np.log2(held * stays + (1 - held) * share[1:]).sum()
+    return float(bits) / len(scored)
+
+
+def to_midi(pitches: Int[np.ndarray, "T 4"]) -> mido.MidiFile:
+    """Makes a file that any player plays: a track for each voice, in which an equal pitch is held.
+
+    >>> [message.type for message in to_midi(np.array([[60, 0, 0, 48], [60, 0, 0, 50]])).tracks[1]]
+    ['track_name', 'program_change', 'note_on', 'note_off', 'end_of_track']
+    """
+    file = mido.MidiFile()
+    tempo = mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(BEATS_PER_MINUTE))
+    file.tracks.append(mido.MidiTrack([tempo, mido.MetaMessage("end_of_track")]))
+    ticks_per_step = file.ticks_per_beat // STEPS_PER_QUARTER
+    for channel, (name, voice) in enumerate(zip(VOICES, pitches.T, strict=True)):
+        track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+        track.append(mido.Message("program_change", channel=channel, program=CHOIR))
+        rest = 0  # ticks since the last note
+        for pitch, steps in _notes(voice):
+            ticks = steps * ticks_per_step
+            if pitch:
+                track.append(mido.Message("note_on", channel=channel, note=pitch, time=rest))
+                track.append(mido.Message("note_off", channel=channel, note=pitch, time=ticks))
+            rest = 0 if pitch else rest + ticks
+        track.append(mido.MetaMessage("end_of_track", time=rest))
+        file.tracks.append(track)
+    return file
+
+
+def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
+    """Draws each note as a bar over its time, one colour for each voice."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    for name, voice, colour in zip(VOICES, pitches.T, ("C3", "C1", "C2", "C0"), strict=True):
+        start, label = 0, name
+        for pitch, steps in _notes(voice):
+            if pitch:
+                quarter, length = start / STEPS_PER_QUARTER, steps / STEPS_PER_QUARTER
+                axes.broken_barh([(quarter, length)], (pitch - 0.4, 0.8), color=colour, edgecolor="white", label=label)
+                label = None  # the legend names a voice once
+            start += steps
+    octaves = range(36, 85, 12)
+    axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+    axes.set(xlabel="time (quarter notes)", ylabel="pitch", title=title, xlim=(0, len(pitches) / STEPS_PER_QUARTER))
+    axes.set_xticks(range(0, -(-len(pitches) // STEPS_PER_QUARTER) + 1, 4))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right", ncols=len(VOICES))
+    return figure
+
+
+def _notes(voice: Int[np.ndarray, " T"]) -> list[tuple[int, int]]:
+    """Joins equal pitches that follow one another: the pitch, and its steps."""
+    starts = np.flatnonzero(np.concatenate([[True], voice[1:] != voice[:-1]]))
+    return [
+        (int(voice[start]), int(steps)) for start, steps in zip(starts, np.diff(starts, append=len(voice)), strict=True)
+    ]
+
+
+def make_task(
+    settings: language_model.Settings, sampling: language_model.Sampling, splits: data.TextSplits
+) -> run.Task:
+    """Describes the training of a language model on chorales in all keys, scored by the step."""
+    task = language_model.make_task(
+        settings, sampling, splits._replace(train=in_all_keys(splits.train)), dynamic_evaluation=False
+    )
+    known = splits.train + DOCUMENT_BREAK + splits.validation
+    characters_per_step = len(splits.test) / len(pitches_of(splits.test))
+
+    def test(params: Any) -> dict[str, float]:
+        return {"bits per step": characters_per_step * task.test(params)["bits per character"]}
+
+    def baselines() -> dict[str, float]:
+        known_in_all_keys = in_all_keys(known)
+        ngrams = {
+            f"bits per step, PPMd of order {order}": characters_per_step
+            * compression.ppmd_bits_per_character(known_in_all_keys, splits.test, order=order)
+            for order in (8, 16)
+        }
+        return ngrams | {"bits per step, a note is held or drawn anew": hold_bits_per_step(known, splits.test)}
+
+    return task._replace(title=f"four voices, {settings.dataset}", test=test, baselines=baselines)
+
+
+def write_music(folder: Path, sampling: language_model.Sampling, key: jax.Array) -> None:
+    """Writes what the newest checkpoint of a run folder composes: `music.mid` and `music.png`."""
+    trained = language_model.load(folder)
+    write = language_model.make_writer(trained.model, trained.vocabulary, sampling)
+    pitches = pitches_of(first_piece(write(trained.params, key)))
+    to_midi(pitches).save(folder / "music.mid")
+    piano_roll(pitches, "a chorale by the model").savefig(folder / "music.png", dpi=120)
+    print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {folder / 'music.mid'} and music.png")
+
+
+def main(argv: list[str]) -> None:
+    FLAGS = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    settings, sampling = run.read_flags(language_model.Settings), run.read_flags(language_model.Sampling)
+    if FLAGS.run_folder is None and FLAGS.sample_only:
+        raise app.UsageError("--sample_only: which run? Give its --run_folder")
+    if FLAGS.run_folder is None:
+        FLAGS.run_folder = f"runs/chorales-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not FLAGS.sample_only:
+        run.train(make_task(settings, sampling, language_model.read_splits(settings)), "chorales")
+    write_music(Path(FLAGS.run_folder), sampling, jax.random.key(FLAGS.seed))
+
+
+if __name__ == "__main__":
+    run.launch(main, define_flags)

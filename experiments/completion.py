@@ -1,0 +1,273 @@
+"""Typing with a language model of characters: how a text goes on, and words from the keys of a telephone (T9).
+
+    python -m experiments.completion --run_folder=FOLDER --prompt="The jury sa"
+
+gives the next characters and words with their probabilities, by a run of `experiments.language_model`;
+`--prompt="The jury " --t9="7243 43"` the words that the keys may mean, one word after another, each in the context of
+those before. `--t9_test` types words of the run's test text in their context, and compares the model with a dictionary
+that offers the words of the training text in order of frequency.
+
+A word is searched for with all that may end it in the place of a space, so that its probability is that of the word as
+a whole, whatever follows.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from jax.tree_util import Partial
+
+from experiments import language_model, run
+from experiments.language_model import Trained
+from seqjax import data, decoding
+
+
+def define_flags() -> None:
+    """Defines the flags, of which `main` alone knows."""
+    flags.DEFINE_string("prompt", "\n", "The text before.")
+    flags.DEFINE_string("t9", None, "The keys of words, as in '843 5879'.")
+    flags.DEFINE_bool("t9_test", False, "Type words of the test text by keys.")
+
+
+Word = tuple[str, float]  # and its probability
+
+SHOWN = 10  # of the most probable
+BEAM_SIZE = 20
+LONGEST = 24  # characters of a word that is searched for
+TEST_WORDS = 500
+TEST_CONTEXT = 200  # characters read before each
+
+LETTERS, KEYS = "abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999"
+WORD = re.compile(r"(?<![\w'-])[A-Za-z]+(?![\w'-])")
+OUTSIDE_WORDS = re.compile(r"[^\w'-]")
+
+
+def keys_of(word: str) -> str:
+    """Gives the key of each letter.
+
+    >>> keys_of("Jury")
+    '5879'
+    """
+    return word.lower().translate(str.maketrans(LETTERS, KEYS))
+
+
+def multitap(word: str) -> int:
+    """Counts the strokes that spell a word where a key is pressed once for its first letter, twice for the second.
+
+    >>> multitap("cab")
+    6
+    """
+    return sum(1 + KEYS[: LETTERS.index(letter)].count(key) for letter, key in zip(word, keys_of(word), strict=True))
+
+
+def next_characters(trained: Trained, prompt: str) -> list[Word]:
+    """Gives the most probable next characters."""
+    step = language_model.make_step(trained.model)
+    (last,), carry = _make_read(trained)([prompt])
+    logits, _ = step(trained.params, None, jax.tree.map(lambda leaf: leaf[0], carry), last)
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    return [(trained.vocabulary.symbols[i], float(probabilities[i])) for i in np.argsort(-probabilities)[:SHOWN]]
+
+
+def make_word_step(trained: Trained) -> tuple[Callable, int]:
+    """Makes a step of which the space ends a word with the probability of all that may end it; and gives the space."""
+    space = int(trained.vocabulary.encode(" ")[0])
+    ends = jnp.array([bool(OUTSIDE_WORDS.match(symbol)) for symbol in trained.vocabulary.symbols])
+    step = language_model.make_step(trained.model)
+
+    def word_step(params: Any, context: Any, carry: Any, token: jax.Array) -> tuple[jax.Array, Any]:
+        logits, carry = step(params, context, carry, token)
+        return jnp.where(ends, -jnp.inf, logits).at[space].set(jax.nn.logsumexp(logits, where=ends)), carry
+
+    return word_step, space
+
+
+def complete_word(trained: Trained, prompt: str) -> list[Word]:
+    """Gives the most probable words that the last letters of a prompt begin, or that follow it."""
+    step, space = make_word_step(trained)
+    begun = re.split(OUTSIDE_WORDS, prompt)[-1]
+    bos, carry = _make_read(trained)([prompt])
+    found = decoding.beam_search(
+        step,
+        trained.params,
+        None,
+        carry,
+        beam_size=BEAM_SIZE,
+        n_best=SHOWN,
+        bos=bos,
+        eos=space,
+        max_length=LONGEST,
+        processors=[] if begun else [decoding.min_length(2, eos=space)],
+    )
+    (rests,) = _words(found, trained.vocabulary, space)
+    return [(begun + rest, probability) for rest, probability in rests]
+
+
+def make_typing(trained: Trained) -> Callable[[Sequence[str], Sequence[str]], list[list[Word]]]:
+    """Makes the function `(prompts, keys) -> words`: for each prompt, of equal lengths, what the keys may mean."""
+    read, (step, space) = _make_read(trained), make_word_step(trained)
+    keys_of_symbols = [
+        int(keys_of(symbol)) if symbol.lower() in LETTERS else -1 for symbol in trained.vocabulary.symbols
+    ]
+    keypad = decoding.keypad(Partial(_pressed), keys_of_symbols, eos=space)
+
+    def type_words(prompts: Sequence[str], keys: Sequence[str]) -> list[list[Word]]:
+        pressed = np.full((len(keys), LONGEST), -1, np.int32)
+        for row, word in zip(pressed, keys, strict=True):
+            row[: len(word)] = [int(key) for key in word]
+        bos, carry = read(prompts)
+        found = decoding.beam_search(
+            step,
+            trained.params,
+            pressed,
+            carry,
+            beam_size=BEAM_SIZE,
+            n_best=BEAM_SIZE,
+            bos=bos,
+            eos=space,
+            max_length=LONGEST + 1,
+            processors=[keypad],
+        )
+        return _words(found, trained.vocabulary, space)
+
+    return type_words
+
+
+def frequency_dictionary(text: str) -> dict[str, dict[str, float]]:
+    """Gives the words of a text for each sequence of keys, in lower case, and how often it means them.
+
+    >>> frequency_dictionary("Good, home is home, home is.")
+    {'4663': {'home': 0.75, 'good': 0.25}, '47': {'is': 1.0}}
+    """
+    counts = defaultdict(Counter)
+    for word in WORD.findall(text):
+        counts[keys_of(word)][word.lower()] += 1
+    return {keys: shares(words) for keys, words in counts.items()}
+
+
+def shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """Scales weights to a sum of 1, and puts the greatest first."""
+    return {word: weight / sum(weights.values()) for word, weight in Counter(weights).most_common()}
+
+
+def typing_scores(words: Sequence[str], offered: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Scores what was offered for each word, by the first and by the strokes that it takes to get the right one.
+
+    MacKenzie (2002), keystrokes per character: the keys of the word, one stroke for each word offered before the right
+    one, and the space. A word that is not offered is then spelled by `multitap`.
+
+    >>> typing_scores(["home", "cab"], [["good", "home"], []])
+    {'% words right': 0.0, 'keystrokes per character': 1.7777777777777777}
+    """
+    strokes = sum(
+        len(word) + 1 + (choices.index(word) if word in choices else len(choices) + multitap(word))
+        for word, choices in zip(words, offered, strict=True)
+    )
+    right = sum(word == next(iter(choices), None) for word, choices in zip(words, offered, strict=True))
+    return {
+        "% words right": 100 * right / len(words),
+        "keystrokes per character": strokes / sum(len(word) + 1 for word in words),
+    }
+
+
+def t9_test(trained: Trained, splits: data.TextSplits) -> dict[str, dict[str, float]]:
+    """Types words from all over the test text; case does not count."""
+    text = (splits.train + splits.validation)[-TEST_CONTEXT:]
+    first, text = len(text), text + splits.test
+    places = [match for match in WORD.finditer(text) if match.start() >= first and len(match.group()) <= LONGEST]
+    places = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, TEST_WORDS).astype(int))]
+    words = [place.group().lower() for place in places]
+    keys = [keys_of(word) for word in words]
+    prompts = [text[place.start() - first : place.start()] for place in places]
+
+    known = frequency_dictionary(splits.train)
+    ways = {"model": [], "dictionary": [], "mean of both": []}
+    for pressed, choices in zip(keys, make_typing(trained)(prompts, keys), strict=True):
+        in_lower_case = Counter()
+        for word, probability in choices:
+            in_lower_case[word.lower()] += probability
+        by_model, by_dictionary = shares(in_lower_case), known.get(pressed, {})
+        mean = shares(Counter(by_model) + Counter(by_dictionary))
+        for offered, words_offered in zip(ways.values(), (by_model, by_dictionary, mean), strict=True):
+            offered.append(list(words_offered)[:SHOWN])
+    return {way: typing_scores(words, offered) for way, offered in ways.items()} | {
+        "no help, letter by letter": {
+            "keystrokes per character": sum(multitap(word) + 1 for word in words) / sum(len(word) + 1 for word in words)
+        },
+    }
+
+
+def _make_read(trained: Trained) -> Callable[[Sequence[str]], tuple[jax.Array, Any]]:
+    """Makes the function that reads prompts of equal lengths: their last characters, and the state before these."""
+    apply = jax.jit(trained.model.apply)
+
+    def read(prompts: Sequence[str]) -> tuple[jax.Array, Any]:
+        ids = jnp.stack([trained.vocabulary.encode(prompt, allow_unknown=True) for prompt in prompts])
+        return ids[:, -1], apply(trained.params, ids[:, :-1])[0]
+
+    return read
+
+
+def _pressed(keys: jax.Array) -> jax.Array:
+    return keys
+
+
+def _words(found: decoding.Decoded, vocabulary: data.CharVocabulary, space: int) -> list[list[Word]]:
+    """Spells what a search found for each example, without what has no end."""
+    found = jax.tree.map(np.asarray, found)
+    return [
+        [
+            (vocabulary.decode(ids[: length - 1]), float(np.exp(log_prob)))
+            for ids, length, log_prob in zip(*row, strict=True)
+            if length and ids[length - 1] == space
+        ]
+        for row in zip(found.tokens, found.lengths, found.log_probs, strict=True)
+    ]
+
+
+def _show(title: str, found: Sequence[Word]) -> None:
+    print(f"{title}:")
+    for word, probability in found[:SHOWN]:
+        print(f"  {probability:.4f}  {word!r}")
+
+
+def main(argv: list[str]) -> None:
+    FLAGS = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+    if FLAGS.run_folder is None:
+        raise app.UsageError("which run of experiments.language_model? Give its --run_folder")
+    if not FLAGS.prompt:
+        raise ValueError("--prompt: expected at least one character, got none")
+    if FLAGS.t9 is not None and not re.fullmatch(rf"[2-9]{{1,{LONGEST}}}( [2-9]{{1,{LONGEST}}})*", FLAGS.t9):
+        raise ValueError(
+            f"--t9={FLAGS.t9!r}: expected words of at most {LONGEST} of the keys 2 to 9, a space between two"
+        )
+    trained, text = language_model.load(Path(FLAGS.run_folder)), FLAGS.prompt
+    try:
+        trained.vocabulary.encode(text)
+    except ValueError as error:
+        raise ValueError(f"--prompt={text!r}: {error}") from None
+    if FLAGS.t9_test:
+        for way, scores in t9_test(trained, language_model.read_splits(trained.settings)).items():
+            for name, value in scores.items():
+                print(f"  {value:7.3f}  {name}, {way}")
+    elif FLAGS.t9 is not None:
+        type_words = make_typing(trained)
+        for keys in FLAGS.t9.split(" "):
+            (words,) = type_words([text], [keys])
+            _show(f"{text!r} and the keys {keys}", words)
+            text += words[0][0] + " "
+    else:
+        _show(f"Characters after {text!r}", next_characters(trained, text))
+        _show("Words", complete_word(trained, text))
+
+
+if __name__ == "__main__":
+    run.launch(main, define_flags)
