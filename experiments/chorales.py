@@ -119,7 +119,9 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
             start += steps
     octaves = range(36, 85, 12)
     axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
-    axes.set(xlabel="time (quarter notes)", ylabel="pitch", title=title, xlim=(0, len(pitches) / STEPS_PER_QUARTER))
+    axes.set(
+        xlabel="time (quarter notes)", ylabel="pitch", title=title, xlim=(0, max(len(pitches), 1) / STEPS_PER_QUARTER)
+    )
     axes.set_xticks(range(0, -(-len(pitches) // STEPS_PER_QUARTER) + 1, 4))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right", ncols=len(VOICES))
@@ -128,7 +130,7 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
 
 def _notes(voice: Int[np.ndarray, " T"]) -> list[tuple[int, int]]:
     """Joins equal pitches that follow one another: the pitch, and its steps."""
-    starts = np.flatnonzero(np.concatenate([[True], voice[1:] != voice[:-1]]))
+    starts = np.flatnonzero(np.concatenate([[True], voice[1:] != voice[:-1]])[: len(voice)])
     return [
         (int(voice[start]), int(steps)) for start, steps in zip(starts, np.diff(starts, append=len(voice)), strict=True)
     ]
