@@ -124,7 +124,8 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
     )
     axes.set_xticks(range(0, -(-len(pitches) // STEPS_PER_QUARTER) + 1, 4))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right", ncols=len(VOICES))
+    if len(pitches):
+        axes.legend(loc="upper right", ncols=len(VOICES))
     return figure
 
 
