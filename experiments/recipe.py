@@ -30,10 +30,13 @@ def define_flags(
     layers: int = 1,
     warmup_steps: int = 100,
     weight_decay: float = 0.01,
-    weight_drop: float = 0.0,
-    dropout: float = 0.1,
+    weight_drop: float | None = 0.0,
+    dropout: float | None = 0.1,
 ) -> None:
-    """Defines the flags of the recurrent layers and of their training, with the defaults of an experiment."""
+    """Defines the flags of the recurrent layers and of their training, with the defaults of an experiment.
+
+    None leaves out the flag of what the experiment does not have.
+    """
     flags.DEFINE_enum("cell", cell, sorted(CELLS), "The recurrent cell.")
     flags.DEFINE_integer("hidden_size", hidden_size, "Size of the hidden state.")
     flags.DEFINE_integer("layers", layers, "Recurrent layers.")
@@ -42,8 +45,10 @@ def define_flags(
     flags.DEFINE_float("learning_rate", learning_rate, "Its peak: warm-up is linear, decay a cosine to 1%.")
     flags.DEFINE_integer("warmup_steps", warmup_steps, "Steps of warm-up.")
     flags.DEFINE_float("weight_decay", weight_decay, "Of AdamW.")
-    flags.DEFINE_float("weight_drop", weight_drop, "Share of recurrent weights dropped in an update.")
-    flags.DEFINE_float("dropout", dropout, "Share of features dropped between and after the recurrent layers.")
+    if weight_drop is not None:
+        flags.DEFINE_float("weight_drop", weight_drop, "Share of recurrent weights dropped in an update.")
+    if dropout is not None:
+        flags.DEFINE_float("dropout", dropout, "Share of features dropped between and after the recurrent layers.")
     flags.DEFINE_float("max_grad_norm", 1.0, "Where the norm of the gradient is clipped.")
 
 

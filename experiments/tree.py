@@ -37,7 +37,7 @@ def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
     flags.DEFINE_string("dataset", "listops", "A TFDS set of expressions in brackets: listops, or any of that form.")
     flags.DEFINE_enum("tree", "child_sum", ["child_sum", "binary"], "The Tree-LSTM.")
-    recipe.define_flags(hidden_size=128, batch_size=64, epochs=6, learning_rate=4e-3, dropout=0.0)
+    recipe.define_flags(hidden_size=128, batch_size=64, epochs=6, learning_rate=4e-3, weight_drop=None, dropout=None)
 
 
 class Settings(NamedTuple):

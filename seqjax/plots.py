@@ -83,7 +83,7 @@ def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) ->
     columns = min(3, len(maps))
     rows = -(-len(maps) // columns)
     longest = max(max(weights.shape) for weights, _, _ in maps)
-    size = max(3.2, 0.16 * longest)  # of a map, in inches, so that labels stand apart
+    size = max(3.2, 0.26 * longest)  # of a map, in inches, so that labels stand apart
     figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (weights, source, target) in zip(grid, maps, strict=False):

@@ -76,7 +76,7 @@ class Subwords:
         return self.processor.decode(ids[: ids.index(EOS)] if EOS in ids else ids)
 
     def pieces(self, text: str) -> list[str]:
-        return self.processor.encode(text, out_type=str)
+        return [piece.replace("\u2581", "\u00b7") for piece in self.processor.encode(text, out_type=str)]  # a space
 
     def to_json(self) -> str:
         return base64.b64encode(self.model).decode()
