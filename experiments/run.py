@@ -42,6 +42,7 @@ flags.DEFINE_string("run_folder", None, "The folder of the run; by default a new
 flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder from its newest checkpoint.")
 flags.DEFINE_integer("checkpoint_every", 500, "Steps between two checkpoints; an epoch ends with one as well.")
 flags.DEFINE_integer("devices", None, "How many share a batch on a CPU; by default one for each core.")
+flags.DEFINE_bool("bfloat16", False, "Mixed precision, on GPU and TPU: see `seqjax.training`.")
 flags.DEFINE_integer("seed", 0, "Seed of all that is random.")
 flags.DEFINE_string("record", None, "Another file for the result, to become a row of the README's table.")
 
@@ -77,6 +78,10 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
         logging.set_verbosity(logging.WARNING)
         keep_freed_memory()
         distributed.one_device_per_core(flags.FLAGS.devices)
+        if flags.FLAGS.bfloat16:
+            if jax.default_backend() == "cpu":
+                raise app.UsageError("--bfloat16: expected a GPU or TPU, got a CPU, which forms products in float32")
+            jax.config.update("jax_default_matmul_precision", "BF16_BF16_F32")
         main(argv)
 
     define_flags()

@@ -7,6 +7,14 @@ A loss function says what is learned:
 `carry` is the recurrent state that a stream carries from batch to batch (`()` where there is none), `metrics` a dict of
 scalars, `key` None in evaluation, where nothing is random. Schedules, weight decay and the like are the optimizer's
 business, files, signals and progress the caller's.
+
+Mixed precision is JAX's own: a step that is first called within
+
+    with jax.default_matmul_precision("BF16_BF16_F32"):
+
+rounds the factors of every product of its matrices to bfloat16, forward and backward, cells and all, where the device
+has such products (GPU and TPU; a CPU goes on in float32). Everything else stays in float32: sums of products, gates,
+states, what is kept for the gradient, losses, gradients, the optimizer's moments and the parameters.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The train step: clipping against NumPy, steps that must not be applied, keys, donation, the contract of a loss."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ import numpy as np
 import optax
 import pytest
 
+import seqjax
+from seqjax.linen import Recurrent
+from seqjax.models.language_model import LanguageModel
 from seqjax.training import init_train_state, make_eval_step, make_train_step
 
 
@@ -124,6 +128,26 @@ def test_steps_lower_everywhere(lowers):
     state, batch = new_state(optimizer), gradient([1.0, 2.0, 3.0])
     lowers(make_train_step(linear_loss, optimizer), state, batch)
     lowers(make_eval_step(linear_loss), state.params, state.carry, batch)
+
+
+@pytest.mark.parametrize("cell", [seqjax.lstm(4), seqjax.gru(4), seqjax.lstm(4, peepholes=True)])
+def test_mixed_precision_rounds_the_factors_of_products_and_nothing_else(lowers, cell):
+    model = LanguageModel(5, Recurrent(cell))
+    tokens = jnp.array([[0, 1, 2], [3, 4, 0]])
+
+    def loss_fn(params, carry, batch, key):
+        carry, logits = model.apply(params, batch, carry)
+        return jnp.mean(logits**2), (carry, {})
+
+    params = model.init(jax.random.key(0), tokens)
+    state = init_train_state(params, optax.adam(0.1), model.apply(params, tokens)[0], jax.random.key(1))
+    with jax.default_matmul_precision("BF16_BF16_F32"):
+        lowered = lowers(make_train_step(loss_fn, optax.adam(0.1)), state, tokens).mlir_module()
+    products = re.findall(r"stablehlo.dot_general .*", lowered)
+    algorithm = r"lhs_precision_type = bf16, rhs_precision_type = bf16, accumulation_type = f32"
+    forward, backward = 3, 5  # of x, h and the output; of the output twice, h twice and x, which needs no gradient
+    assert len(products) >= forward + backward and all(re.search(algorithm, product) for product in products)
+    assert "xbf16>" not in lowered and "xf16>" not in lowered
 
 
 def test_eval_step_gets_no_key_and_hands_the_carry_on():
