@@ -71,8 +71,10 @@ def keypad(digits: Given, keys: Tokens, *, eos: int | None) -> Processor:
 def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start: int = 0) -> Processor:
     """Allows what a finite automaton accepts.
 
-    Args: transitions: the state to which each of `V` tokens leads from each of `S` states; negative if it is
-      forbidden there. Where a sequence may end, `eos` leads to any state. start: the state before the first token.
+    Args:
+      transitions: the state to which each of `V` tokens leads from each of `S` states; negative if it is forbidden
+        there. Where a sequence may end, `eos` leads to any state.
+      start: the state before the first token.
 
     Raises:
       ValueError: if a transition leads to no state.
