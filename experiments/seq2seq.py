@@ -65,6 +65,8 @@ def define_flags() -> None:
         "attention", "general", ["additive", "dot", "general", "none"], "How the decoder looks at the source."
     )
     flags.DEFINE_bool("input_feeding", False, "Feed what was attended to into the next step.")
+    flags.DEFINE_bool("tie_embeddings", False, "Score a target symbol by its embedding, not by a matrix of its own.")
+    flags.DEFINE_bool("copying", False, "Let the decoder copy source symbols, where sources and targets share them.")
     flags.DEFINE_integer("buckets", 5, "The most shapes of batches; pairs of similar lengths share one.")
     flags.DEFINE_integer("max_length", None, "The most symbols of a source or target to train on.")
     flags.DEFINE_float("label_smoothing", 0.0, "Probability that all symbols share.")
@@ -105,8 +107,10 @@ class Settings(NamedTuple):
     start_from: str | None
     max_grad_norm: float
     seed: int
-    kind: str | None = None  # older checkpoints lack these two
+    kind: str | None = None  # older checkpoints lack these four
     max_length: int | None = None
+    tie_embeddings: bool = False
+    copying: bool = False
 
 
 class Training(NamedTuple):
@@ -138,6 +142,8 @@ def make_model(settings: Settings, source_size: int, target_size: int) -> Seq2Se
         embedding_size=settings.embedding_size,
         attention=attentions[settings.attention](),
         input_feeding=settings.input_feeding,
+        tie_embeddings=settings.tie_embeddings,
+        copying=settings.copying,
         dropout_rate=settings.dropout,
     )
 
@@ -303,7 +309,7 @@ def kind_of(settings: Settings) -> Kind:
 
 def init_params(model: Seq2Seq, key: jax.Array) -> Any:
     """Makes the parameters of a model."""
-    return model.init(key, jnp.zeros((1, 1), int), jnp.ones(1, int), jnp.zeros((1, 1), int))
+    return jax.jit(model.init)(key, jnp.zeros((1, 1), int), jnp.ones(1, int), jnp.zeros((1, 1), int))
 
 
 def load(folder: Path) -> tuple[Answerer, Any]:
@@ -356,6 +362,8 @@ def main(argv: list[str]) -> None:
     if (FLAGS.decode_only or FLAGS.interactive) and FLAGS.run_folder is None:
         raise app.UsageError("--decode_only, --interactive: which run? Give its --run_folder")
     settings, kind = read_settings()
+    if settings.copying and kind.target_symbols is not None:
+        raise app.UsageError(f"--copying: a {kind.source} is no {kind.target}, so that none can be copied")
     if FLAGS.interactive:
         answer_what_is_typed(Path(FLAGS.run_folder), FLAGS.n_best)
         return
