@@ -203,7 +203,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
     shown = splits.validation[:: max(1, len(splits.validation) // 6)][:6]
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
-        params = model.init(key, jnp.zeros((1, 1), int), jnp.ones(1, int))
+        params = jax.jit(model.init)(key, jnp.zeros((1, 1), int), jnp.ones(1, int))
         if settings.start_from is not None:
             params["params"]["recurrent"] = start
         if vectors:

@@ -168,7 +168,7 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
     steps = round(settings.epochs * steps_per_epoch)
 
     def init(key: jax.Array) -> tuple[Any, Any]:
-        params = model.init(key, jnp.zeros((1, 1), int))
+        params = jax.jit(model.init)(key, jnp.zeros((1, 1), int))
         return params, initial_carry(model, params, settings.batch_size)
 
     def static_score(params: Any, batches: Iterable[data.StreamBatch], streams: int) -> float:

@@ -203,7 +203,7 @@ def make_task(settings: Settings, problem: Problem) -> run.Task:
 
     return run.Task(
         title=f"long memory, {settings.problem}, {settings.cell}",
-        init=lambda key: (model.init(key, jnp.asarray(problem.test.inputs[:1])), ()),
+        init=lambda key: (jax.jit(model.init)(key, jnp.asarray(problem.test.inputs[:1])), ()),
         loss=loss_fn,
         optimizer=recipe.make_optimizer(settings, steps),
         max_grad_norm=settings.max_grad_norm,

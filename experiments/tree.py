@@ -197,7 +197,7 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
         return Batch(contender.collate([train.expressions[i] for i in chosen]), train.values[chosen])
 
     def init(contender: Contender, key: jax.Array) -> Any:
-        return contender.model.init(key, batch(contender, 0).inputs)
+        return jax.jit(contender.model.init)(key, batch(contender, 0).inputs)
 
     def percent_wrong(contender: Contender, predict: Callable[[Any, Any], Array], params: Any, part: Part) -> float:
         wrong = 0

@@ -2,11 +2,19 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 
 # Tests run one process per core, so more than one thread in each would only make them wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Compiling takes most of the time: it leaves out what LLVM makes faster, and what one test has compiled serves others.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the other processes inherit it
+    compiled_before = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled_before.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import hypothesis
 import jax

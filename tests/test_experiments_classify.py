@@ -41,7 +41,7 @@ class ImdbReviews(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         return {
-            "train": self._generate_examples(8 * TEXTS),
+            "train": self._generate_examples(32 * TEXTS),
             "test": self._generate_examples([*TEXTS, ""]),
             "unsupervised": self._generate_examples(TEXTS, label=-1),
         }
@@ -71,7 +71,7 @@ def run_main(run_experiment):
 def finished(tmp_path_factory, run_main):
     """The folder of a run that learned what good and bad are."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    run_main(f"--run_folder={folder}", *TINY, "--epochs=4", "--embedding_size=4", "--checkpoint_every=9")
+    run_main(f"--run_folder={folder}", *TINY, "--epochs=1", "--embedding_size=4", "--checkpoint_every=9")
     return folder
 
 

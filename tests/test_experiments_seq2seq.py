@@ -32,7 +32,7 @@ class Backwards(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         return {
-            "train": self._generate_examples(5 * WORDS),
+            "train": self._generate_examples(30 * WORDS),
             "validation": self._generate_examples(WORDS[-9:]),
             "test": self._generate_examples(WORDS[-27:]),
         }
@@ -61,7 +61,7 @@ def finished(tmp_path_factory, run_main):
     """The folder of a run that learned its words by heart."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        run_main(f"--run_folder={folder}", *TINY, "--epochs=6", "--learning_rate=2e-2", "--checkpoint_every=20")
+        run_main(f"--run_folder={folder}", *TINY, "--epochs=1", "--learning_rate=2e-2", "--checkpoint_every=20")
     (folder / "printed.txt").write_text(printed.getvalue())
     return folder
 
@@ -127,7 +127,7 @@ def test_interactive_answers_each_word_with_its_best_pronunciations(finished, ca
 def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main, one_beam):
     folder = tmp_path / "risk"
     options = ["--risk_samples=3", f"--start_from={finished}", "--learning_rate=1e-9", "--dropout=0"]
-    run_main(f"--run_folder={folder}", *TINY, *options, "--epochs=1")
+    run_main(f"--run_folder={folder}", *TINY, *options, "--epochs=0.2")
     result = json.loads((folder / "result.json").read_text())
     assert result["scores"].items() <= json.loads((finished / "result.json").read_text())["scores"].items()
     assert "errors_per_phoneme" in (folder / "metrics.csv").read_text()
@@ -136,13 +136,13 @@ def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main, on
 @pytest.mark.parametrize(
     "options",
     [
-        ["--attention=additive", "--input_feeding", "--cell=gru"],
+        ["--attention=additive", "--input_feeding", "--tie_embeddings", "--cell=gru"],
         ["--attention=none", "--scheduled_sampling=5", "--label_smoothing=0.1"],
     ],
 )
 def test_other_settings_train(tmp_path, options, run_main, one_beam):
     folder = tmp_path / "run"
-    run_main(f"--run_folder={folder}", *TINY, "--buckets=1", "--epochs=1", *options)
+    run_main(f"--run_folder={folder}", *TINY, "--buckets=1", "--epochs=0.2", *options)
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
     losses = [float(value) for _, _, name, value in rows if name == "train/loss"]
     assert losses[-1] < losses[0]
@@ -151,7 +151,15 @@ def test_other_settings_train(tmp_path, options, run_main, one_beam):
 
 def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, one_beam):
     folder = tmp_path / "run"
-    run_main(f"--run_folder={folder}", *TINY, "--kind=translation", "--buckets=1", "--epochs=1")
+    run_main(
+        f"--run_folder={folder}",
+        *TINY,
+        "--kind=translation",
+        "--copying",
+        "--buckets=1",
+        "--epochs=0.2",
+        "--learning_rate=2e-2",
+    )
     result = json.loads((folder / "result.json").read_text())
     assert set(result["scores"]) == {"BLEU, beam 1", "chrF, beam 1"} and result["scores"]["chrF, beam 1"] > 0
     assert set(result["baselines"]) == {f"{s}, {b}" for s in ("BLEU", "chrF") for b in ("the source", "a phrase table")}
@@ -167,3 +175,8 @@ def test_flags_that_need_a_run_say_so(run_main):
     for flag in ("--decode_only", "--interactive"):
         with pytest.raises(seq2seq.app.UsageError, match="Give its --run_folder"):
             run_main(flag)
+
+
+def test_copying_needs_sources_and_targets_of_the_same_symbols(run_main):
+    with pytest.raises(seq2seq.app.UsageError, match="--copying: a letter is no phoneme"):
+        run_main("--copying")

@@ -53,7 +53,7 @@ class Small(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        parts = {"train": range(160), "validation": range(1000, 1016), "test": range(2000, 2032)}
+        parts = {"train": range(640), "validation": range(1000, 1016), "test": range(2000, 2032)}
         return {part: self._generate_examples(numbers) for part, numbers in parts.items()}
 
     def _generate_examples(self, numbers):
@@ -79,7 +79,7 @@ def run_main(run_experiment):
 def finished(tmp_path_factory, run_main):
     """The folder of a run that chooses its tags together."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    run_main(f"--run_folder={folder}", *TINY, "--crf", "--epochs=4", "--perceptron", "--checkpoint_every=15")
+    run_main(f"--run_folder={folder}", *TINY, "--crf", "--epochs=1", "--perceptron", "--checkpoint_every=15")
     return folder
 
 
@@ -116,7 +116,7 @@ def test_resumed_equals_unbroken(finished, tmp_path, run_main):
 
 
 def test_each_tag_by_itself(tmp_path, run_main):
-    run_main(f"--run_folder={tmp_path / 'run'}", *TINY, "--epochs=4")
+    run_main(f"--run_folder={tmp_path / 'run'}", *TINY, "--epochs=1")
     assert "chosen together" not in check_result(tmp_path / "run")["task"]
 
 

@@ -57,7 +57,7 @@ class Short(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         rng = np.random.default_rng(0)
-        for number in range(400):
+        for number in range(1600):
             symbols = [f"[{rng.choice(['MAX', 'MIN'])}", *map(str, rng.integers(0, 4, 2)), "]"]
             yield number, {"text": " ".join(symbols), "label": listops.value_of(symbols)}
 
@@ -77,7 +77,7 @@ def run_main(run_experiment):
 
 @pytest.mark.parametrize("kind", ["child_sum", "binary"])
 def test_a_run_learns_and_compares(kind, tmp_path, run_main):
-    run_main(f"--run_folder={tmp_path}", *TINY, f"--tree={kind}", "--epochs=8")
+    run_main(f"--run_folder={tmp_path}", *TINY, f"--tree={kind}", "--epochs=2")
     result = json.loads((tmp_path / "result.json").read_text())
     flat, most_frequent = result["baselines"].values()
     assert set(result["baselines"]) == {"% wrong, a flat lstm", "% wrong, the most frequent"}
@@ -88,5 +88,5 @@ def test_a_run_learns_and_compares(kind, tmp_path, run_main):
 
 
 def test_too_few_expressions_are_named(run_main):
-    with pytest.raises(ValueError, match="^--batch_size=500: there are 360 expressions to train on"):
-        run_main("--batch_size=500")
+    with pytest.raises(ValueError, match="^--batch_size=1500: there are 1440 expressions to train on"):
+        run_main("--batch_size=1500")
