@@ -172,6 +172,7 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
     def scores(params: AdditiveParams, keys: Array, alignment: Alignment, query: Array) -> Array:
         features = (query @ params.query_kernel)[..., None, :] + keys
         if coverage:
+            assert params.coverage_kernel is not None
             features += alignment.attended[..., None] * params.coverage_kernel
         return jnp.tanh(features) @ params.score_kernel
 

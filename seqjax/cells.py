@@ -262,18 +262,17 @@ def lstm(
         return LSTMState(*(jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size)))
 
     def step(params: LSTMParams, state: LSTMState, x: Float[Array, "*B I"]) -> tuple[LSTMState, Float[Array, "*B P"]]:
-        *i, f, g, o = jnp.split(_affine(params, x, state.h), len(gates), axis=-1)
+        *z_i, z_f, z_g, z_o = jnp.split(_affine(params, x, state.h), len(gates), axis=-1)
         if peepholes:
+            assert params.peepholes is not None
             *p_i, p_f, p_o = params.peepholes
-            i, f = [gate + p * state.c for gate, p in zip(i, p_i, strict=True)], f + p_f * state.c
-        f = jax.nn.sigmoid(f)
-        i = 1 - f if coupled else jax.nn.sigmoid(*i)
-        c = f * state.c + i * jnp.tanh(g)
-        if cell_clip is not None:
-            c = jnp.clip(c, -cell_clip, cell_clip)
-        h = jax.nn.sigmoid(o + p_o * c if peepholes else o) * jnp.tanh(c)
-        if projection_size is not None:
-            h = h @ params.projection
+            z_i, z_f = [z + p * state.c for z, p in zip(z_i, p_i, strict=True)], z_f + p_f * state.c
+        f = jax.nn.sigmoid(z_f)
+        i = 1 - f if coupled else jax.nn.sigmoid(*z_i)
+        c = f * state.c + i * jnp.tanh(z_g)
+        c = c if cell_clip is None else jnp.clip(c, -cell_clip, cell_clip)
+        h = jax.nn.sigmoid(z_o + p_o * c if peepholes else z_o) * jnp.tanh(c)
+        h = h if params.projection is None else h @ params.projection
         return LSTMState(h, c), h
 
     plain = not (peepholes or projection_size or coupled or cell_clip)
@@ -338,7 +337,7 @@ def gru(
         wx_ru, wx_n = jnp.split(x @ params.input_kernel + params.bias, [2 * hidden_size], axis=-1)
         u_ru, u_n = jnp.split(params.recurrent_kernel, [2 * hidden_size], axis=1)
         r, u = jnp.split(jax.nn.sigmoid(wx_ru + h @ u_ru), 2, axis=-1)
-        n = jnp.tanh(wx_n + (r * (h @ u_n + params.recurrent_bias) if reset_after else (r * h) @ u_n))
+        n = jnp.tanh(wx_n + ((r * h) @ u_n if params.recurrent_bias is None else r * (h @ u_n + params.recurrent_bias)))
         h = u * n + (1 - u) * h
         return h, h
 
@@ -366,6 +365,7 @@ def learned_initial_state(cell: Cell) -> Cell:
         return cell.step(params.cell, state, x)
 
     def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array] | NotImplementedType:
+        assert cell.sequence is not None
         return cell.sequence(params.cell, *args, **kwargs)
 
     return Cell(init, initial_state, step, sequence if cell.sequence else None)

@@ -79,7 +79,7 @@ def latest(folder: str | os.PathLike) -> Checkpoint:
     Raises:
       FileNotFoundError: if there is no intact checkpoint.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in reversed(_numbered(pathlib.Path(folder).absolute())):
         wrong = _damage(path)
         if wrong is None:
@@ -179,7 +179,7 @@ def _describe(leaf: Any) -> str:
 def _like(leaf: Any, array: np.ndarray) -> Any:
     """Makes of a stored array what the template has in its place."""
     if _is_key(leaf):
-        array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(jnp.zeros((), leaf.dtype)))
+        array = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(jnp.zeros((), leaf.dtype)))
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         committed = getattr(leaf, "committed", True)  # where it is not, jit chooses the device, and would compile anew
         return jax.device_put(array, leaf.sharding if committed else None)

@@ -181,7 +181,6 @@ def _check(params: CRFParams, scores: Array, lengths: Array) -> None:
     batch, _, tags = scores.shape
     if lengths.shape != (batch,):
         raise ValueError(f"lengths: expected shape {(batch,)}, one a row of the scores, got {lengths.shape}")
-    shapes = CRFParams((tags,), (tags, tags), (tags,))
-    for name, expected in shapes._asdict().items():
+    for name, expected in (("start", (tags,)), ("transitions", (tags, tags)), ("end", (tags,))):
         if getattr(params, name).shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, got {getattr(params, name).shape}")

@@ -10,7 +10,6 @@ explode. Each function that takes a `Cell` takes any, and ONE sequence; for more
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -62,7 +61,7 @@ def log_jacobian_norms(
     def backward(carry: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
         jacobian, log_norm = carry  # of d s_T / d s_k: a matrix of norm 1, and the logarithm of its true norm
         before, x = inputs
-        _, pull_back = jax.vjp(partial(step, x=x), before)
+        _, pull_back = jax.vjp(lambda state: step(state, x), before)
         [jacobian] = jax.vmap(pull_back)(jacobian)
         jacobian, log_factor = _normalized(jacobian)
         log_norm += log_factor

@@ -74,13 +74,15 @@ class Recurrent(nn.Module):
             if layer > 0 and not deterministic:
                 xs = variational_dropout(self.make_rng("dropout"), xs, self.dropout_rate, time_axis=-2)
             start = None if initial_states is None else initial_states[layer]
-            options = {"lengths": lengths, "resets": resets, "initial_state": start}
             params = self._layer_params(layer, xs.shape[-1])
             if self.bidirectional:
                 cells = (self._cell_of_pass(deterministic), self._cell_of_pass(deterministic))
-                state, xs = bidirectional(cells, params, xs, merge=self.merge, **options)
+                state, xs = bidirectional(
+                    cells, params, xs, lengths=lengths, resets=resets, initial_state=start, merge=self.merge
+                )
             else:
-                state, xs = unroll(self._cell_of_pass(deterministic), params, xs, **options)
+                cell = self._cell_of_pass(deterministic)
+                state, xs = unroll(cell, params, xs, lengths=lengths, resets=resets, initial_state=start)
             final_states.append(state)
         return tuple(final_states), xs
 

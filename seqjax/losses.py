@@ -18,7 +18,7 @@ class NLLSum(NamedTuple):
     """A negative log-likelihood in nats, summed over so many positions."""
 
     total: Float[Array, ""]
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
 
 
 def token_nll(

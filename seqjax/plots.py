@@ -132,12 +132,12 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     texts, boxes, line = [], [], 0
     for weights, symbols, title in maps:
         gap = 0 if all(len(symbol) == 1 for symbol in symbols) else 1
-        texts.append({"x": 0, "y": line, "s": title, "weight": "bold"})
+        texts.append((0, line, title, {"weight": "bold"}))
         line, column = line + 1, 0
         for symbol, weight in zip(symbols, weights / max(np.abs(weights).max(initial=0), 1e-30), strict=True):
             if column + len(symbol) > 80:
                 line, column = line + 1, 0
-            texts.append({"x": column, "y": line, "s": symbol, "family": "monospace"})
+            texts.append((column, line, symbol, {"family": "monospace"}))
             boxes.append(Rectangle((column, line - 0.4), len(symbol), 0.8, color=colours.to_rgba(weight), linewidth=0))
             column += len(symbol) + gap
         line += 2
@@ -147,8 +147,8 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     axes.axis("off")
     for box in boxes:
         axes.add_patch(box)
-    for text in texts:
-        axes.text(va="center", size=size, parse_math=False, **text)
+    for x, y, text, font in texts:
+        axes.text(x, y, text, font, va="center", size=size, parse_math=False)
     bar = figure.colorbar(colours, ax=axes, label=label, shrink=0.6, ticks=[-1, 0, 1])
     bar.set_ticklabels(["most against", "nothing", "most for"])
     return figure

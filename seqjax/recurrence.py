@@ -163,10 +163,10 @@ def bidirectional(
     for name, pair in (("cells", cells), ("params", params), ("initial_state", initial_state)):
         if pair is not None and not (type(pair) in (tuple, list) and len(pair) == 2):  # and no NamedTuple
             raise TypeError(f"{name}: expected a pair, one for each direction, got {jax.tree.structure(pair)}")
-    options = {"lengths": lengths, "resets": resets, "time_major": time_major, "remat_every": remat_every}
+    run = partial(unroll, xs=xs, lengths=lengths, resets=resets, time_major=time_major, remat_every=remat_every)
     forward_start, backward_start = (None, None) if initial_state is None else initial_state
-    forward_state, forward = unroll(cells[0], params[0], xs, initial_state=forward_start, **options)
-    backward_state, backward = unroll(cells[1], params[1], xs, initial_state=backward_start, reverse=True, **options)
+    forward_state, forward = run(cells[0], params[0], initial_state=forward_start)
+    backward_state, backward = run(cells[1], params[1], initial_state=backward_start, reverse=True)
     states = (forward_state, backward_state)
     if merge == "concat":
         return states, jnp.concatenate([forward, backward], axis=-1)
@@ -181,12 +181,12 @@ def sequence_of(cell: Cell) -> Sequence:
 
     For wrappers that change a cell's parameters or state once before the first step, and not at each.
     """
-    scan = partial(_scan, cell.step)
-    if cell.sequence is None:
+    scan, own = partial(_scan, cell.step), cell.sequence
+    if own is None:
         return scan
 
     def sequence(*args: Any, **kwargs: Any) -> tuple[State, Array]:
-        result = cell.sequence(*args, **kwargs)
+        result = own(*args, **kwargs)
         return scan(*args, **kwargs) if result is NotImplemented else result
 
     return sequence
@@ -217,22 +217,22 @@ def path_of(cell: Cell, params: Params, xs: Float[Array, "... I"], *, remat_ever
     >>> path_of(cell, cell.init(key, input_size=3), xs)
     Path(way='scan', reason='cell.sequence is None')
     """
-    way, reason = "sequence", "the cell has a sequence of its own"
-    if cell.sequence is None:
-        way, reason = "scan", "cell.sequence is None"
+    path, own = Path("sequence", "the cell has a sequence of its own"), cell.sequence
+    if own is None:
+        path = Path("scan", "cell.sequence is None")
     else:
         results = []
 
         def run(params: Params, xs: Array) -> None:
             state = cell.initial_state(params, xs.shape[:1])
-            results.append(cell.sequence(params, state, state, xs, None, None, reverse=False))
+            results.append(own(params, state, state, xs, None, None, reverse=False))
 
         jax.eval_shape(run, params, xs.reshape(-1, *xs.shape[-2:]))
         if results[0] is NotImplemented:
-            way, reason = "scan", "cell.sequence declines this batch: the scan is as fast"
-    if remat_every is not None:
-        reason += f"; remat_every: {remat_every} steps at a time, computed again for the gradient"
-    return Path(way, reason)
+            path = Path("scan", "cell.sequence declines this batch: the scan is as fast")
+    if remat_every is None:
+        return path
+    return Path(path.way, f"{path.reason}; remat_every: {remat_every} steps at a time, computed again for the gradient")
 
 
 def _run(
@@ -253,8 +253,7 @@ def _run(
     if time_major:
         xs = jnp.moveaxis(xs, 0, -2)
         resets = None if resets is None else jnp.moveaxis(resets, 0, -1)
-    *batch_shape, steps, _ = xs.shape
-    batch_shape = tuple(batch_shape)
+    batch_shape, steps = xs.shape[:-2], xs.shape[-2]
     rows = math.prod(batch_shape)
     _check_array("lengths", lengths, batch_shape, jnp.integer)
     restart = cell.initial_state(params, batch_shape)
@@ -379,7 +378,7 @@ def _check_array(name: str, array: Array | None, shape: tuple[int, ...], kind: A
 
 
 def _check_state(name: str, state: State, expected: State) -> None:
-    if jax.tree.structure(state) != jax.tree.structure(expected):
+    if jax.tree.structure(state) != jax.tree.structure(expected):  # type: ignore[operator]  # jaxlib ships no types
         raise TypeError(f"{name}: expected {jax.tree.structure(expected)}, got {jax.tree.structure(state)}")
     for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         leaf, like = jax.typeof(leaf), jax.typeof(like)

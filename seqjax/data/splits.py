@@ -1,6 +1,7 @@
 """Training, validation and test parts of any data set: read through TFDS, and cut where a part is missing."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 Part = TypeVar("Part", bound=Sequence)
@@ -21,16 +22,19 @@ def cut_missing_parts(train: Part, validation: Part | None = None, test: Part | 
     >>> cut_missing_parts("all work and no play", test="makes")
     ('all work and no pla', 'y', 'makes')
     """
-    given = {"validation": validation, "test": test}
-    missing = [name for name, part in given.items() if part is None]
-    cuts = [len(train) * (100 - 5 * k) // 100 for k in range(len(missing), -1, -1)]
-    given |= {name: train[cuts[k] : cuts[k + 1]] for k, name in enumerate(missing)}
-    parts = (train[: cuts[0]], given["validation"], given["test"])
+    missing = sum(part is None for part in (validation, test))
+    cuts = [len(train) * (100 - 5 * k) // 100 for k in range(missing, -1, -1)]
+    cut_off = (train[start:end] for start, end in pairwise(cuts))
+    parts = (
+        train[: cuts[0]],
+        next(cut_off) if validation is None else validation,
+        next(cut_off) if test is None else test,
+    )
     for name, part in zip(SPLITS, parts, strict=True):
         if not part:
             unit = "characters" if isinstance(train, str) else "examples"
             raise ValueError(f"{name}: empty: the data are too short ({len(train)} {unit}) to be cut into parts")
-    return parts
+    return parts  # type: ignore[return-value]  # a slice is of the kind that is cut, which Sequence does not tell
 
 
 def read_splits(builder: Any) -> dict[str, Iterator[dict[str, Any]]]:

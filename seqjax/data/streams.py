@@ -105,8 +105,8 @@ def evaluation_batches(
     for name, value in (("length", length), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
-    for name, value in (("context", context), ("ids", ids)):
-        if len(value) == 0:
+    for name, symbols in (("context", context), ("ids", ids)):
+        if len(symbols) == 0:
             raise ValueError(f"{name}: expected at least one id, got none")
     part = -(-len(ids) // batch_size)
     first = len(context) - 1  # reads the last id of the context, predicts the first that counts

@@ -38,7 +38,7 @@ def read_tag_dataset(builder: Any, words: str = "tokens", tags: str = "tags") ->
     import tensorflow_datasets as tfds
 
     name = builder.info.full_name
-    inner = {key: getattr(feature, "feature", None) for key, feature in builder.info.features.items()}
+    inner: dict[str, Any] = {key: getattr(feature, "feature", None) for key, feature in builder.info.features.items()}
     for argument, feature, kinds in (
         ("words", words, tfds.features.Text),
         ("tags", tags, (tfds.features.Text, tfds.features.ClassLabel)),

@@ -20,6 +20,7 @@ from seqjax.decoding.contract import Context, History, Processor, as_argument, c
 
 Tokens = Sequence[int] | Int[Array, " N"] | Int[np.ndarray, " N"]
 Given = Tokens | Callable[[Context], Int[Array, " N"]]
+Held = Array | Partial  # the same as an argument of jit
 Count = int | Int[Array, ""]  # an array under jit
 
 
@@ -170,11 +171,11 @@ def no_repeat_ngram(n: int) -> Processor:
     return process
 
 
-def _ban(tokens: Given, context: Context, history: History | None, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+def _ban(tokens: Held, context: Context, history: History | None, logits: Float[Array, " V"]) -> Float[Array, " V"]:
     return _forbid(logits, _of(tokens, context))
 
 
-def _force(tokens: Given, context: Context, history: History, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+def _force(tokens: Held, context: Context, history: History, logits: Float[Array, " V"]) -> Float[Array, " V"]:
     token = _at(_of(tokens, context), history.length)
     return _only(logits, (token < 0) | (jnp.arange(logits.size) == token))
 
@@ -186,7 +187,7 @@ def _min_length(
 
 
 def _keypad(
-    digits: Given, keys: Int[Array, " V"], eos: Count, context: Context, history: History, logits: Float[Array, " V"]
+    digits: Held, keys: Int[Array, " V"], eos: Count, context: Context, history: History, logits: Float[Array, " V"]
 ) -> Float[Array, " V"]:
     digit = _at(_of(digits, context), history.length)
     after = (eos < 0) | (jnp.arange(logits.size) == eos)
@@ -207,11 +208,11 @@ def _repetition_penalty(
     return logits.at[emitted].set(theta * logits[emitted], mode="drop")
 
 
-def _given(tokens: Given) -> Array | Partial:
+def _given(tokens: Given) -> Held:
     return as_argument(tokens) if callable(tokens) else jnp.asarray(tokens, jnp.int32)
 
 
-def _of(tokens: Array | Partial, context: Context) -> Int[Array, " N"]:
+def _of(tokens: Held, context: Context) -> Int[Array, " N"]:
     return tokens(context) if callable(tokens) else tokens
 
 

@@ -82,7 +82,7 @@ def check_search(
     vocabulary, dtype = _check_step(step, params, context, state)
     if eos is not None and not 0 <= eos < vocabulary:
         raise ValueError(f"eos must be a token below {vocabulary}, the number of logits, but is {eos}")
-    history = History(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((max_length,), ())))
+    history = jax.eval_shape(lambda: History(jnp.zeros(max_length, jnp.int32), jnp.int32(0)))
     logits = jax.ShapeDtypeStruct((vocabulary,), _at_least_float32(dtype))
     for place, processor in enumerate(processors):
         got = jax.eval_shape(processor, context, history, logits)
@@ -209,7 +209,7 @@ def _check_step(step: Step, params: Params, context: Context, state: State) -> t
         raise TypeError(f"the logits that step returns must be an array of floats but are {_described(logits)}")
     if logits.ndim != 1 or not logits.size:
         raise ValueError(f"the logits that step returns must have the shape [V] but are {_described(logits)}")
-    if jax.tree.structure(new_state) != jax.tree.structure(state):
+    if jax.tree.structure(new_state) != jax.tree.structure(state):  # type: ignore[operator]  # jaxlib ships no types
         raise TypeError(
             "step must return a state of the structure it was given, "
             f"{jax.tree.structure(state)}, but returned {jax.tree.structure(new_state)}"

@@ -29,7 +29,7 @@ def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] =
     >>> def step(params, context, state, token):
     ...     return jnp.log(params), state
     >>> both = ensemble(step, step)
-    >>> logits, _ = both((jnp.array([0.9, 0.1]), jnp.array([0.5, 0.5])), (None, None), (None, None), 0)
+    >>> logits, _ = both((jnp.array([0.9, 0.1]), jnp.array([0.5, 0.5])), (None, None), (None, None), jnp.int32(0))
     >>> [f"{prob:.2f}" for prob in jnp.exp(logits)]
     ['0.70', '0.30']
     """
@@ -39,14 +39,13 @@ def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] =
         raise ValueError(f"mean must be 'probabilities' or 'log_probabilities' but is {mean!r}")
 
     def step(
-        params: tuple[Params, ...], context: tuple[Context, ...], state: tuple[State, ...], token: Int[Array, ""] | int
+        params: tuple[Params, ...], context: tuple[Context, ...], state: tuple[State, ...], token: Int[Array, ""]
     ) -> tuple[Float[Array, " V"], tuple[State, ...]]:
         for name, members in ("params", params), ("context", context), ("state", state):
             if len(members) != len(steps):
                 raise ValueError(f"{name} must have a member for each of {len(steps)} models but has {len(members)}")
-        logits, states = zip(
-            *(one(*given, token) for one, *given in zip(steps, params, context, state, strict=True)), strict=True
-        )
+        models = zip(steps, params, context, state, strict=True)
+        logits, states = zip(*(one(p, c, s, token) for one, p, c, s in models), strict=True)
         if len({each.shape for each in logits}) > 1:
             raise ValueError(f"models must have the same vocabulary but have {[each.size for each in logits]} logits")
         log_probs = jax.nn.log_softmax(jnp.stack(logits))

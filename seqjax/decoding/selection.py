@@ -45,7 +45,8 @@ def largest(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"],
     *batch, size = values.shape
     blocks, rest = divmod(size, _WIDTH)
     if size < _MANY or blocks <= k:
-        return tuple(lax.top_k(values, k))
+        found, places = lax.top_k(values, k)
+        return found, places
     maxima = jnp.max(values[..., : size - rest].reshape(*batch, blocks, _WIDTH), axis=-1)
     block = jnp.sort(lax.top_k(maxima, k)[1], axis=-1)
     places = (_WIDTH * block[..., None] + jnp.arange(_WIDTH)).reshape(*batch, k * _WIDTH)

@@ -89,6 +89,7 @@ def _forward(
         if kernel.w is not None:
             z = z + (kernel.w @ x.T if wx is None else wx.T)
         if kernel.u is not None:
+            assert v is not None
             z = z + kernel.u @ v
         return jnp.split(z, z.shape[0] // hidden_size)
 

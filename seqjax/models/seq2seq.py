@@ -223,6 +223,7 @@ class Seq2Seq(nn.Module):
         recurrent, hidden = self.decoder.step(state.recurrent, fed, deterministic=deterministic)
         context = weights = alignment = None
         if self.attention is not None:
+            assert encoded.memory is not None and state.alignment is not None
             context, weights = self.attend(encoded.memory, state.alignment, hidden)
             alignment = next_alignment(state.alignment, weights)
         reading = self._combine(context, weights, hidden, x, noise)
@@ -248,9 +249,10 @@ class Seq2Seq(nn.Module):
         _, hidden = self.decoder(xs, initial_states=state.recurrent, deterministic=deterministic)
         context = weights = None
         if self.attention is not None:
-            steps = jnp.arange(inputs.shape[-1])
+            alignment, steps = state.alignment, jnp.arange(inputs.shape[-1])
+            assert alignment is not None
             attend_all = nn.vmap(
-                lambda attend, step, query: attend(encoded.memory, state.alignment._replace(position=step), query),
+                lambda attend, step, query: attend(encoded.memory, alignment._replace(position=step), query),
                 in_axes=(0, time),
                 out_axes=time,
                 variable_axes={"params": None},
@@ -310,7 +312,7 @@ class Seq2Seq(nn.Module):
             logits = self.target_embedding.attend(reading.features) + self.output_bias
         else:
             logits = self.output(reading.features)
-        if not self.copying:
+        if sources is None:
             return logits
         return _with_copies(logits, reading, sources, self.source_size)
 
@@ -331,7 +333,8 @@ class Bridge(nn.Module):
         return tuple(self._layer(i, *pair) for i, pair in enumerate(zip(encoder_states, like, strict=True)))
 
     def _layer(self, layer: int, encoder_state: Any, like: State) -> State:
-        same_structure = jax.tree.structure(encoder_state) == jax.tree.structure(like)  # as (h, c) == LSTMState(h, c)
+        # the structures too, for (h, c) == LSTMState(h, c)
+        same_structure = jax.tree.structure(encoder_state) == jax.tree.structure(like)  # type: ignore[operator]
         if same_structure and jax.tree.map(jnp.shape, encoder_state) == jax.tree.map(jnp.shape, like):
             return encoder_state
         features = jnp.concatenate(jax.tree.leaves(encoder_state), axis=-1)
@@ -345,6 +348,7 @@ def _with_copies(
     logits: Float[Array, "*B V"], reading: Reading, sources: Integer[Array, "*#B S"], size: int
 ) -> Float[Array, "*B W"]:
     """Computes the log-probabilities of the `W` symbols that can be written or copied."""
+    assert reading.copy_logit is not None
 
     def add_up(symbols: Array, weights: Array) -> Array:
         return jnp.zeros(size, weights.dtype).at[symbols].add(weights)

@@ -54,10 +54,11 @@ class Tagger(nn.Module):
         self.letter_embedding = nn.Embed(self.alphabet_size, self.letter_size)
         self.output = nn.Dense(self.num_tags)
         if self.crf:
-            shapes = CRFParams((self.num_tags,), (self.num_tags, self.num_tags), (self.num_tags,))
-            zeros = nn.initializers.zeros
+            tags, zeros = self.num_tags, nn.initializers.zeros
             self.field = CRFParams(
-                *(self.param(name, zeros, shape, jnp.float32) for name, shape in shapes._asdict().items())
+                start=self.param("start", zeros, (tags,), jnp.float32),
+                transitions=self.param("transitions", zeros, (tags, tags), jnp.float32),
+                end=self.param("end", zeros, (tags,), jnp.float32),
             )
 
     def __call__(
