@@ -213,7 +213,7 @@ def gradient_flow(log_norms: Mapping[str, Float[np.ndarray, "_"]]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in log_norms.items():
         axes.plot(np.arange(len(curve)), curve / np.log(10.0), label=name)
@@ -227,7 +227,7 @@ def gradient_flow(log_norms: Mapping[str, Float[np.ndarray, "_"]]) -> "Figure":
     axes.yaxis.set_major_formatter(lambda power, _: f"$10^{{{power:.0f}}}$")
     axes.set(xlabel="distance T - t, in steps", ylabel=r"norm of $\partial s_T\,/\,\partial s_t$")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside: within, it would hide one of the words
     return figure
 
 
