@@ -4,16 +4,17 @@
 
 gives the next characters and words with their probabilities, by a run of `experiments.language_model`;
 `--prompt="The jury " --t9="7243 43"` the words that the keys may mean, one word after another, each in the context of
-those before. `--t9_test` types words of the run's test text in their context, and compares the model with a dictionary
-that offers the words of the training text in order of frequency.
+those before; `--interactive` reads the keys of a word a line. `--t9_test` types words of the run's test text in their
+context, and compares the model with a dictionary that offers the words of the training text in order of frequency.
 
 A word is searched for with all that may end it in the place of a space, so that its probability is that of the word as
 a whole, whatever follows.
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
     flags.DEFINE_string("prompt", "\n", "The text before.")
     flags.DEFINE_string("t9", None, "The keys of words, as in '843 5879'.")
+    flags.DEFINE_bool("interactive", False, "Read the keys of one word after another.")
     flags.DEFINE_bool("t9_test", False, "Type words of the test text by keys.")
 
 
@@ -44,6 +46,7 @@ TEST_WORDS = 500
 TEST_CONTEXT = 200  # characters read before each
 
 LETTERS, KEYS = "abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999"
+ON_KEYS = re.compile(rf"[2-9]{{1,{LONGEST}}}")  # a word
 WORD = re.compile(r"(?<![\w'-])[A-Za-z]+(?![\w'-])")
 OUTSIDE_WORDS = re.compile(r"[^\w'-]")
 
@@ -234,7 +237,28 @@ def _words(found: decoding.Decoded, vocabulary: data.CharVocabulary, space: int)
 def _show(title: str, found: Sequence[Word]) -> None:
     print(f"{title}:")
     for word, probability in found[:SHOWN]:
-        print(f"  {probability:.4f}  {word!r}")
+        print(f"  {probability:.4f}  {word!r}", flush=True)
+
+
+def type_what_is_keyed(trained: Trained, text: str, words_on_keys: Iterable[str]) -> None:
+    """Shows what the keys of one word after another may mean, and goes on after the most probable."""
+    type_words = make_typing(trained)
+    for keys in words_on_keys:
+        (words,) = type_words([text], [keys])
+        _show(f"{text!r} and the keys {keys}", words)
+        text += words[0][0] + " "
+
+
+def read_keys() -> Iterator[str]:
+    """Reads the keys of a word a line, until a line is empty."""
+    print("The keys of a word a line, 2 to 9; an empty line ends.", flush=True)
+    for line in map(str.strip, sys.stdin):
+        if not line:
+            return
+        if ON_KEYS.fullmatch(line):
+            yield line
+        else:
+            print(f"{line!r}: expected at most {LONGEST} of the keys 2 to 9", flush=True)
 
 
 def main(argv: list[str]) -> None:
@@ -245,7 +269,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("which run of experiments.language_model? Give its --run_folder")
     if not FLAGS.prompt:
         raise ValueError("--prompt: expected at least one character, got none")
-    if FLAGS.t9 is not None and not re.fullmatch(rf"[2-9]{{1,{LONGEST}}}( [2-9]{{1,{LONGEST}}})*", FLAGS.t9):
+    if FLAGS.t9 is not None and not all(map(ON_KEYS.fullmatch, FLAGS.t9.split(" "))):
         raise ValueError(
             f"--t9={FLAGS.t9!r}: expected words of at most {LONGEST} of the keys 2 to 9, a space between two"
         )
@@ -258,12 +282,10 @@ def main(argv: list[str]) -> None:
         for way, scores in t9_test(trained, language_model.read_splits(trained.settings)).items():
             for name, value in scores.items():
                 print(f"  {value:7.3f}  {name}, {way}")
+    elif FLAGS.interactive:
+        type_what_is_keyed(trained, text, read_keys())
     elif FLAGS.t9 is not None:
-        type_words = make_typing(trained)
-        for keys in FLAGS.t9.split(" "):
-            (words,) = type_words([text], [keys])
-            _show(f"{text!r} and the keys {keys}", words)
-            text += words[0][0] + " "
+        type_what_is_keyed(trained, text, FLAGS.t9.split(" "))
     else:
         _show(f"Characters after {text!r}", next_characters(trained, text))
         _show("Words", complete_word(trained, text))

@@ -1,5 +1,6 @@
 """Typing with a tiny language model: what it says is the chain rule's, and what it types is what the keys allow."""
 
+import io
 from functools import partial
 
 import jax
@@ -115,6 +116,14 @@ def test_main_types_word_after_word(run_main, capsys):
     assert "'the quick brown ' and the keys 369" in out
     assert "'the quick brown fox ' and the keys 58677" in out
     assert "'jumps'" in out
+
+
+def test_interactive_goes_on_after_the_most_probable_word(run_main, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("369\n1\n58677\n\n843\n"))
+    run_main("--prompt=the quick brown ", "--interactive")
+    out = capsys.readouterr().out
+    assert "'1': expected at most 24 of the keys 2 to 9" in out
+    assert "'the quick brown fox ' and the keys 58677:" in out and "843" not in out
 
 
 @pytest.mark.parametrize(
