@@ -20,6 +20,18 @@ from experiments.datasets.pair_file import Pair, PairBuilder
 LONGEST = 60  # characters of an expression
 
 
+def module_paths(folder: Path, pattern: str) -> list[Path]:
+    """Lists the modules of a library, each from its folder, by their names.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    paths = sorted(path.relative_to(folder) for path in folder.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected Python's standard library, found no module")
+    return paths
+
+
 def read_modules(folder: Path) -> Iterator[ast.Module]:
     """Parses the modules of a library.
 
@@ -27,10 +39,7 @@ def read_modules(folder: Path) -> Iterator[ast.Module]:
       FileNotFoundError: there is none.
       SyntaxError: one is not of this version of Python; names file and line.
     """
-    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: expected Python's standard library, found no module")
-    for path in paths:
+    for path in module_paths(folder, "**/*.py"):
         if not {"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages"} & {*path.parts}:
             with warnings.catch_warnings(action="ignore"):  # of the library's own syntax
                 yield ast.parse((folder / path).read_bytes(), str(folder / path))

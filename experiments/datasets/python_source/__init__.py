@@ -1,0 +1,1 @@
+"""The text of Python's standard library."""
