@@ -24,7 +24,8 @@ from jaxtyping import Array, Float
 import seqjax
 from experiments import datasets, long_lags, recipe, run
 from experiments.long_lags import Lag, Problem
-from seqjax.cells import CELLS, Cell
+from seqjax.cells import CELLS
+from seqjax.contract import Cell
 from seqjax.diagnostics import gates, gradient_contributions, log_jacobian_norms, saturation
 from seqjax.linen import Recurrent
 from seqjax.losses import mean_nll

@@ -1,8 +1,11 @@
 """Recurrent sequence models in JAX, as pure functions."""
 
-from seqjax.cells import Cell, gru, jordan_rnn, learned_initial_state, lstm, simple_rnn
+from seqjax.cells import gru, lstm, simple_rnn
+from seqjax.contract import Cell
 from seqjax.decoding import beam_search, exhaustive_search, greedy_search, sample, temperature, top_k, top_p
 from seqjax.initializers import chrono, forget_bias, zeros_bias
+from seqjax.jordan import jordan_rnn
+from seqjax.learned_state import learned_initial_state
 from seqjax.recurrence import bidirectional, path_of, sequence_of, truncated_unroll, unroll
 from seqjax.regularization import layer_norm, recurrent_dropout, variational_dropout, weight_drop, zoneout
 from seqjax.stack import stack

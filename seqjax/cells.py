@@ -1,41 +1,20 @@
 """Recurrent cells: one step of time as a pure function, with its equations and its paper.
 
-A cell maps a state and an input to the next state and an output. Everything that runs a cell over time
-(`unroll`, the decoders, the Flax shells) knows only the contract `Cell`.
-
 In the equations `x` is the input of this step, `h` the hidden state before it, `h'` the one after it, `*` the
 element-wise product and `sigma` the logistic function. `I` is the size of the input, `H` of the hidden state.
 """
 
 from collections.abc import Callable
 from functools import partial
-from types import NotImplementedType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from seqjax.contract import Cell, Initializer, Params, check_features, check_size
 from seqjax.fused import SIMPLE_RNN_SEQUENCES, gru_sequence, lstm_sequence
 from seqjax.initializers import BiasInitializer, forget_bias, identity, zeros_bias
-
-Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
-Params = Any  # a pytree of arrays
-State = Any  # a pytree of arrays, each with the batch axes first
-
-
-class Cell(NamedTuple):
-    """A recurrent cell: pure functions of its parameters and its state.
-
-    By convention the parameters are a NamedTuple in which the weights that multiply the hidden state are called
-    `recurrent_kernel`, and the state is the hidden state `h` itself or a NamedTuple with a field `h`; this is all
-    that the wrappers of `seqjax.regularization` ask of a cell.
-    """
-
-    init: Callable[..., Params]  # (key, *, input_size) -> params
-    initial_state: Callable[..., State]  # (params, batch_shape=()) -> state
-    step: Callable[[Params, State, Array], tuple[State, Array]]  # x [*B, I] -> y [*B, H]
-    sequence: Callable[..., tuple[State, Array]] | None = None  # a faster way than a scan of step: see recurrence.py
 
 
 class SimpleRNNParams(NamedTuple):
@@ -44,16 +23,6 @@ class SimpleRNNParams(NamedTuple):
     input_kernel: Float[Array, "I H"]
     recurrent_kernel: Float[Array, "H H"]
     bias: Float[Array, " H"] | None
-
-
-class JordanRNNParams(NamedTuple):
-    """Parameters of `jordan_rnn`; `O` is the size of its output, which is what it feeds back."""
-
-    input_kernel: Float[Array, "I H"]
-    recurrent_kernel: Float[Array, "O H"]
-    bias: Float[Array, " H"]
-    output_kernel: Float[Array, "H O"]
-    output_bias: Float[Array, " O"]
 
 
 class LSTMParams(NamedTuple):
@@ -80,13 +49,6 @@ class GRUParams(NamedTuple):
     recurrent_kernel: Float[Array, "H 3*H"]
     bias: Float[Array, " 3*H"]
     recurrent_bias: Float[Array, " H"] | None  # of the candidate; only where the reset comes after the product
-
-
-class LearnedStateParams(NamedTuple):
-    """Parameters of `learned_initial_state`."""
-
-    cell: Params
-    initial_state: State
 
 
 def simple_rnn(
@@ -121,13 +83,13 @@ def simple_rnn(
     >>> y
     Array([0.], dtype=float32)
     """
-    _check_size("hidden_size", hidden_size)
+    check_size("hidden_size", hidden_size)
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
     nonlinearity = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
 
     def init(key: Key[Array, ""], *, input_size: int) -> SimpleRNNParams:
-        _check_size("input_size", input_size)
+        check_size("input_size", input_size)
         input_key, recurrent_key = jax.random.split(key)
         return SimpleRNNParams(
             input_kernel=kernel_init(input_key, (input_size, hidden_size), jnp.float32),
@@ -145,55 +107,6 @@ def simple_rnn(
         return h, h
 
     return Cell(init, initial_state, step, SIMPLE_RNN_SEQUENCES[activation])
-
-
-def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
-    """Makes the simple recurrent network that feeds back its output instead of its hidden state.
-
-    Jordan (1986):
-
-        h  = tanh(W x + U y + b)
-        y' = tanh(V h + d)         output and state
-
-    Args:
-      hidden_size: size `H` of the hidden layer.
-      output_size: size `O` of the output and of the state.
-
-    Raises:
-      ValueError: if a size is not positive.
-
-    >>> cell = jordan_rnn(hidden_size=4, output_size=2)
-    >>> params = cell.init(jax.random.key(0), input_size=3)
-    >>> state, y = cell.step(params, cell.initial_state(params), jnp.ones(3))
-    >>> y.shape, bool((state == y).all())
-    ((2,), True)
-    """
-    _check_size("hidden_size", hidden_size)
-    _check_size("output_size", output_size)
-
-    def init(key: Key[Array, ""], *, input_size: int) -> JordanRNNParams:
-        _check_size("input_size", input_size)
-        glorot = jax.nn.initializers.glorot_uniform()
-        input_key, recurrent_key, output_key = jax.random.split(key, 3)
-        return JordanRNNParams(
-            input_kernel=glorot(input_key, (input_size, hidden_size), jnp.float32),
-            recurrent_kernel=jax.nn.initializers.orthogonal()(recurrent_key, (output_size, hidden_size), jnp.float32),
-            bias=jnp.zeros(hidden_size, jnp.float32),
-            output_kernel=glorot(output_key, (hidden_size, output_size), jnp.float32),
-            output_bias=jnp.zeros(output_size, jnp.float32),
-        )
-
-    def initial_state(params: JordanRNNParams, batch_shape: tuple[int, ...] = ()) -> Float[Array, "*B O"]:
-        return jnp.zeros((*batch_shape, output_size), params.recurrent_kernel.dtype)
-
-    def step(
-        params: JordanRNNParams, y: Float[Array, "*B O"], x: Float[Array, "*B I"]
-    ) -> tuple[Float[Array, "*B O"], Float[Array, "*B O"]]:
-        h = jnp.tanh(_affine(params, x, y))
-        y = jnp.tanh(h @ params.output_kernel + params.output_bias)
-        return y, y
-
-    return Cell(init, initial_state, step)
 
 
 def lstm(
@@ -237,16 +150,16 @@ def lstm(
     >>> y.shape, state.c.shape
     ((8, 64), (8, 64))
     """
-    _check_size("hidden_size", hidden_size)
+    check_size("hidden_size", hidden_size)
     if projection_size is not None:
-        _check_size("projection_size", projection_size)
+        check_size("projection_size", projection_size)
     if cell_clip is not None and not cell_clip > 0:
         raise ValueError(f"cell_clip: expected a positive number or None, got {cell_clip!r}")
     gates = "fgo" if coupled else "ifgo"
     output_size = projection_size or hidden_size
 
     def init(key: Key[Array, ""], *, input_size: int) -> LSTMParams:
-        _check_size("input_size", input_size)
+        check_size("input_size", input_size)
         input_key, recurrent_key, bias_key, peephole_key, projection_key = jax.random.split(key, 5)
         glorot = jax.nn.initializers.glorot_uniform()
         return LSTMParams(
@@ -315,10 +228,10 @@ def gru(
     >>> y.shape, params.recurrent_kernel.shape
     ((8, 64), (64, 192))
     """
-    _check_size("hidden_size", hidden_size)
+    check_size("hidden_size", hidden_size)
 
     def init(key: Key[Array, ""], *, input_size: int) -> GRUParams:
-        _check_size("input_size", input_size)
+        check_size("input_size", input_size)
         input_key, recurrent_key, bias_key = jax.random.split(key, 3)
         return GRUParams(
             input_kernel=_each_gate(kernel_init, input_key, "run", (input_size, hidden_size)),
@@ -333,7 +246,7 @@ def gru(
     def step(
         params: GRUParams, h: Float[Array, "*B H"], x: Float[Array, "*B I"]
     ) -> tuple[Float[Array, "*B H"], Float[Array, "*B H"]]:
-        _check_features(params, x)
+        check_features(params, x)
         wx_ru, wx_n = jnp.split(x @ params.input_kernel + params.bias, [2 * hidden_size], axis=-1)
         u_ru, u_n = jnp.split(params.recurrent_kernel, [2 * hidden_size], axis=1)
         r, u = jnp.split(jax.nn.sigmoid(wx_ru + h @ u_ru), 2, axis=-1)
@@ -344,56 +257,16 @@ def gru(
     return Cell(init, initial_state, step, gru_sequence)
 
 
-def learned_initial_state(cell: Cell) -> Cell:
-    """Makes the state in which a cell starts, and to which `unroll` resets it, a parameter, zero before training.
-
-    >>> cell = learned_initial_state(gru(hidden_size=2))
-    >>> params = cell.init(jax.random.key(0), input_size=3)._replace(initial_state=jnp.array([1.0, -1.0]))
-    >>> cell.initial_state(params, batch_shape=(2,))
-    Array([[ 1., -1.],
-           [ 1., -1.]], dtype=float32)
-    """
-
-    def init(key: Key[Array, ""], *, input_size: int) -> LearnedStateParams:
-        params = cell.init(key, input_size=input_size)
-        return LearnedStateParams(params, cell.initial_state(params))
-
-    def initial_state(params: LearnedStateParams, batch_shape: tuple[int, ...] = ()) -> State:
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, batch_shape + leaf.shape), params.initial_state)
-
-    def step(params: LearnedStateParams, state: State, x: Array) -> tuple[State, Array]:
-        return cell.step(params.cell, state, x)
-
-    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array] | NotImplementedType:
-        assert cell.sequence is not None
-        return cell.sequence(params.cell, *args, **kwargs)
-
-    return Cell(init, initial_state, step, sequence if cell.sequence else None)
-
-
 irnn = partial(simple_rnn, activation="relu", kernel_init=jax.nn.initializers.normal(1e-3), recurrent_init=identity)
 CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "irnn": irnn, "lstm": lstm, "simple_rnn": simple_rnn}  # by name
 
 
 def _affine(params: Params, x: Array, h: Array) -> Array:
     """W x + U h + b, of all gates at once."""
-    _check_features(params, x)
+    check_features(params, x)
     return x @ params.input_kernel + h @ params.recurrent_kernel + (0 if params.bias is None else params.bias)
 
 
 def _each_gate(init: Initializer, key: Key[Array, ""], gates: str, shape: tuple[int, int]) -> Float[Array, "M N"]:
     """Draws one matrix a gate, so that an initializer sees the matrix that the equations name, and joins them."""
     return jnp.concatenate([init(k, shape, jnp.float32) for k in jax.random.split(key, len(gates))], axis=1)
-
-
-def _check_size(name: str, size: int) -> None:
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise TypeError(f"{name}: expected an int, got {size!r}")
-    if size < 1:
-        raise ValueError(f"{name}: expected at least 1, got {size}")
-
-
-def _check_features(params: Params, x: Array) -> None:
-    expected = params.input_kernel.shape[0]
-    if x.ndim == 0 or x.shape[-1] != expected:
-        raise ValueError(f"x: expected {expected} features on the last axis, as input_kernel has, got shape {x.shape}")

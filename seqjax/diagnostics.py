@@ -18,7 +18,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from seqjax.cells import Cell, GRUParams, LSTMParams, Params, State
+from seqjax.cells import GRUParams, LSTMParams
+from seqjax.contract import Cell, Params, State
 
 
 class Saturation(NamedTuple):

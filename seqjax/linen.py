@@ -10,7 +10,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from jaxtyping import Array, Bool, Float, Integer
 
 from seqjax.attention import Alignment, Attention, Memory
-from seqjax.cells import Cell, Params, State
+from seqjax.contract import Cell, Params, State
 from seqjax.recurrence import bidirectional, unroll
 from seqjax.regularization import variational_dropout
 

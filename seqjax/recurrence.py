@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from seqjax.cells import Cell, Params, State
+from seqjax.contract import Cell, Params, State
 
 Sequence = Callable[..., tuple[State, Array]]
 

@@ -2,7 +2,7 @@
 
 What draws random numbers takes the key of one pass over the data, so such a cell is made where the key is, in the loss
 function. Without a key it is the cell to evaluate with. `layer_norm` finds the hidden state `h` as the contract in
-`seqjax.cells` says, so it goes inside `zoneout`, which has a state of its own.
+`seqjax.contract` says, so it goes inside `zoneout`, which has a state of its own.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import keystr, tree_map_with_path
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax.cells import Cell, Params, State
+from seqjax.contract import Cell, Params, State
 from seqjax.recurrence import sequence_of
 
 

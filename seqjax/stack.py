@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax.cells import Cell, Params, State
+from seqjax.contract import Cell, Params, State
 from seqjax.recurrence import sequence_of
 from seqjax.regularization import variational_dropout
 

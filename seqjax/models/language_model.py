@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from seqjax.cells import State
+from seqjax.contract import State
 from seqjax.linen import Recurrent
 from seqjax.regularization import variational_dropout
 

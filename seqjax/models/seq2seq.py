@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Integer
 
 from seqjax.attention import Alignment, Attention, Memory, new_alignment, next_alignment
-from seqjax.cells import Cell, State
+from seqjax.contract import Cell, State
 from seqjax.linen import Attend, Recurrent
 from seqjax.regularization import variational_dropout
 

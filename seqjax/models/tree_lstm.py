@@ -26,7 +26,8 @@ from flax.serialization import from_state_dict, to_state_dict
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax.cells import LSTMState, Params
+from seqjax.cells import LSTMState
+from seqjax.contract import Params
 
 
 class Tree(NamedTuple):
