@@ -25,7 +25,9 @@ print(json.dumps([kept, before, faults()]))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt, by which it is told to keep freed memory"
+)
 def test_freed_memory_is_filled_again_without_faults():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     kept, before, after = json.loads(done.stdout)

@@ -145,6 +145,7 @@ def test_other_settings_train(tmp_path, options, run_main, one_beam):
     run_main(f"--run_folder={folder}", *TINY, "--buckets=1", "--epochs=0.2", *options)
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
     losses = [float(value) for _, _, name, value in rows if name == "train/loss"]
+    assert ("output" in params(folder)["params"]) != ("--tie_embeddings" in options)
     assert losses[-1] < losses[0]
     assert all(value == "0" for _, _, name, value in rows if name == "train/skipped")
 
@@ -160,6 +161,7 @@ def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, 
         "--epochs=0.2",
         "--learning_rate=2e-2",
     )
+    assert "copy_gate" in params(folder)["params"]
     result = json.loads((folder / "result.json").read_text())
     assert set(result["scores"]) == {"BLEU, beam 1", "chrF, beam 1"} and result["scores"]["chrF, beam 1"] > 0
     assert set(result["baselines"]) == {f"{s}, {b}" for s in ("BLEU", "chrF") for b in ("the source", "a phrase table")}
