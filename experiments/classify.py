@@ -5,9 +5,10 @@
 trains an LSTM that reads both ways on tweets that people have rated, from vectors of words that were learned from other
 text. After each epoch it classifies some tweets that it has not seen, and draws which of their words speak for the
 class that it finds; at the end it gives its accuracy on the test part beside that of logistic regression on TF-IDF, of
-the VADER rules and of the most frequent class. Other texts: `--dataset=sentiment/movie_reviews`, or any TFDS set with a
-text and a label. With `--start_from=FOLDER` it goes on from what a character model of `experiments.language_model` has
-learned. Where something stands may matter more than what it is, and takes longer to learn: DNA, letter by letter, with
+the VADER rules and of the most frequent class. Other texts: `--dataset=sentiment/movie_reviews`, any TFDS set with a
+text and a label, or your own, `--folder=FOLDER` with a file `CLASS/NAME.txt` for each. With `--start_from=FOLDER` it
+goes on from what a character model of `experiments.language_model` has learned. Where something stands may matter more
+than what it is, and takes longer to learn: DNA, letter by letter, with
 
     python -m experiments.classify --dataset=splice --epochs=16 --learning_rate=1e-2 --dropout=0.2 --buckets=1
 """
@@ -27,7 +28,7 @@ from absl import app, flags
 
 import seqjax
 from experiments import datasets, language_model, recipe, run, text_baselines
-from experiments.datasets.word_vectors.word_vectors import read_vectors
+from experiments.word_vectors import read_vectors
 from seqjax import attention, checkpoint, data
 from seqjax.cells import CELLS
 from seqjax.linen import Recurrent
@@ -49,6 +50,7 @@ WORD = re.compile(
 def define_flags() -> None:
     """Defines the flags, of which `main` alone knows."""
     flags.DEFINE_string("dataset", "sentiment/tweets", "A TFDS set of labelled texts, or any that TFDS knows.")
+    flags.DEFINE_string("folder", None, "Texts of your own instead: a folder of files CLASS/NAME.txt.")
     flags.DEFINE_string("text", "text", "The feature of the data set that is read.")
     flags.DEFINE_string("label", "label", "The feature that is to be told from it.")
     flags.DEFINE_enum(
@@ -91,6 +93,7 @@ class Settings(NamedTuple):
     max_grad_norm: float
     start_from: str | None
     seed: int
+    folder: str | None = None  # older checkpoints lack it
 
 
 def split_words(text: str) -> list[str]:
@@ -252,7 +255,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         return text_baselines.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
 
     return run.Task(
-        title=f"classes of {settings.dataset}, {len(splits.test)} test texts",
+        title=f"classes of {settings.folder or settings.dataset}, {len(splits.test)} test texts",
         init=init,
         loss=loss_fn,
         optimizer=recipe.make_optimizer(settings, steps),
@@ -301,9 +304,13 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"expected flags only, got {argv[1:]}")
     settings = run.read_flags(Settings)
-    splits, classes = data.read_labelled_dataset(
-        datasets.builder(settings.dataset), text=settings.text, label=settings.label
-    )
+    if settings.folder is not None:
+        splits, classes = data.read_labelled_folder(settings.folder)
+    else:
+        builder = datasets.builder(settings.dataset)
+        splits, classes = data.read_labelled_dataset(builder, text=settings.text, label=settings.label)
+    counts = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
+    print(f"{counts} texts; the classes: {', '.join(classes)}.")
     run.train(make_task(complete(settings, splits), splits, classes), "classify")
 
 

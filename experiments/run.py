@@ -19,6 +19,7 @@ import os
 import platform
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,9 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
         main(argv)
 
     define_flags()
+    for module in ("experiments.recipe", "experiments.run"):  # so that --help tells of them too
+        for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(quiet_main)
 
 

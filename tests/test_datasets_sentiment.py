@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from experiments import datasets
+from experiments import datasets, word_vectors
+from experiments.datasets.labelled_file import part_of
 from experiments.datasets.sentiment import sentiment
-from experiments.datasets.word_vectors import word_vectors
 from seqjax.data import read_labelled_dataset
 
 SIZES = {"tweets": (4200, 768, [2395, 332, 705]), "movie_reviews": (10_605, 533, [7042, 1028, 2002])}
@@ -34,7 +34,7 @@ def test_what_is_not_neutral_is_an_example_in_order(prepared, name):
         assert part == [
             (text, int(rating > 0))
             for rating, text in ratings
-            if abs(rating) >= 0.5 and sentiment.part_of_text(text) == part_name
+            if abs(rating) >= 0.5 and part_of(sentiment.words_of(text)) == part_name
         ]
 
 
@@ -45,8 +45,8 @@ def test_no_words_are_in_two_parts(prepared, name):
 
 
 def test_the_same_words_are_in_one_part_however_they_are_written():
-    assert sentiment.part_of_text("ANGER IS UGLY!") == sentiment.part_of_text("Anger is ugly.")
-    parts = Counter(sentiment.part_of_text(str(number)) for number in range(10_000))
+    assert sentiment.words_of("ANGER IS UGLY!") == sentiment.words_of("Anger is ugly.")
+    parts = Counter(part_of(str(number)) for number in range(10_000))
     assert [round(parts[part] / 1000) for part in ("train", "validation", "test")] == [7, 1, 2]
 
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import importlib
-import importlib.util
 import lzma
 import os
+import pkgutil
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,23 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
       data_dir: where prepared data sets lie; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
 
     Raises:
-      tfds.core.DatasetNotFoundError: neither this folder nor TFDS knows the name.
+      ValueError: neither this folder nor TFDS knows the name.
     """
     import tensorflow_datasets as tfds
 
-    own, *_ = re.split("[/:]", name)
-    if importlib.util.find_spec(f"{__name__}.{own}") is not None:
-        importlib.import_module(f"{__name__}.{own}.{own}")  # registers itself
-    return tfds.builder(name, data_dir=data_dir)
+    own = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+    folder, *config = re.split("/|:.*", name)
+    if folder in own:
+        importlib.import_module(f"{__name__}.{folder}.{folder}")  # registers itself
+        configs = [config.name for config in tfds.builder_cls(folder).BUILDER_CONFIGS]
+        if config[:1] and config[0] and config[0] not in configs:
+            raise ValueError(f"{name}: expected one of {configs} after {folder}/, got {config[0]!r}")
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        near = get_close_matches(folder, [*own, *tfds.list_builders(with_community_datasets=False)], n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name}: no data set of TFDS and none of ours, {', '.join(own)}{meant}") from None
 
 
 def part_of(name: str, *, validation: int, test: int) -> str:
@@ -47,12 +57,12 @@ def part_of(name: str, *, validation: int, test: int) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of an xz file.
+    """Reads the lines of an xz file, which line feeds end and nothing else.
 
     Raises:
       ValueError: the file is damaged.
     """
     try:
-        return lzma.decompress(path.read_bytes()).decode().splitlines()
+        return lzma.decompress(path.read_bytes()).decode().removesuffix("\n").split("\n")
     except (lzma.LZMAError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged: {error}") from error

@@ -1,14 +1,15 @@
 """What the data sets of pairs share: a compressed file of lines with tabs, and parts that no key is in twice."""
 
 import abc
-import hashlib
-import lzma
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
+
+from experiments import datasets
+from experiments.datasets import read_lines
 
 PARTS = ("train", "validation", "test")
 
@@ -25,11 +26,7 @@ def read_rows(path: Path, columns: int | None = None) -> Iterator[list[str]]:
     Raises:
       ValueError: the file is damaged, or a line has another form.
     """
-    try:
-        text = lzma.decompress(path.read_bytes()).decode()
-    except (lzma.LZMAError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged: {error}") from error
-    for number, line in enumerate(text.split("\n")[:-1], 1):
+    for number, line in enumerate(read_lines(path), 1):
         row = line.split("\t")
         if (len(row) != columns if columns else len(row) < 2) or not all(map(str.strip, row)):
             expected = columns or "two or more"
@@ -44,8 +41,7 @@ def letters_of(text: str) -> str:
 
 def part_of(key: str) -> str:
     """Assigns a key to the part it is in whatever else there is: 94% to train, 3% and 3%."""
-    percentile = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % 100
-    return "train" if percentile < 94 else "validation" if percentile < 97 else "test"
+    return datasets.part_of(key, validation=3, test=3)
 
 
 class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

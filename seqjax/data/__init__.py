@@ -8,7 +8,7 @@ from seqjax.data.buckets import (
     pair_batch,
     pair_batches_per_epoch,
 )
-from seqjax.data.labelled import LabelledSplits, read_labelled_dataset
+from seqjax.data.labelled import LabelledSplits, read_labelled_dataset, read_labelled_folder, split_labelled
 from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
@@ -43,11 +43,13 @@ __all__ = [
     "pair_batch",
     "pair_batches_per_epoch",
     "read_labelled_dataset",
+    "read_labelled_folder",
     "read_pair_dataset",
     "read_tag_dataset",
     "read_text_dataset",
     "read_text_file",
     "spell",
+    "split_labelled",
     "split_text",
     "stream_batch",
 ]

@@ -32,6 +32,22 @@ def split_text(train: str, validation: str | None = None, test: str | None = Non
     return TextSplits(*cut_missing_parts(train, validation, test))
 
 
+def read_utf8(path: str | os.PathLike[str]) -> str:
+    """Reads a UTF-8 file, without the mark that some editors put before its first character.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: the file is not UTF-8; the message names file, line and byte.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ValueError(f"{path}: line {line}, byte {column}: not UTF-8 (0x{data[error.start]:02x})") from None
+
+
 def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
     """Reads a UTF-8 file and cuts it into its first 90%, the next 5% and the last 5% of characters.
 
@@ -39,13 +55,9 @@ def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
       OSError: the file cannot be read.
       ValueError: the file is empty, too short to be cut, or not UTF-8; the message names file, line and byte.
     """
-    data = Path(path).read_bytes()
+    text = read_utf8(path)
     try:
-        return split_text(data.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ValueError(f"{path}: line {line}, byte {column}: not UTF-8 (0x{data[error.start]:02x})") from None
+        return split_text(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
-from experiments.datasets import part_of, read_lines
+from experiments.datasets import read_lines
+from experiments.datasets.labelled_file import Labelled, LabelledBuilder
 
 FOLDER = Path(__file__).parent
 LINE = re.compile(r"(?P<rating>-?[0-4]\.\d{4})\t(?P<text>.*\S.*)")
@@ -50,41 +51,24 @@ def is_neutral(rating: float) -> bool:
     return abs(rating) < 0.5
 
 
-def part_of_text(text: str) -> str:
-    """Assigns a text to its part by its words: 70% to train, 10% and 20%."""
-    return part_of(" ".join(re.findall(r"\w+", text.casefold())), validation=10, test=20)
+def words_of(text: str) -> str:
+    """Gives the words of a text in lower case: the same for texts that differ in nothing else."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-class Sentiment(tfds.core.GeneratorBasedBuilder):
+class Sentiment(LabelledBuilder):
     """A text and whether it is positive or negative."""
 
-    VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="tweets", description="Tweets."),
         tfds.core.BuilderConfig(name="movie_reviews", description="Sentences of movie reviews."),
     ]
+    DESCRIPTION = "Texts that people rated from negative to positive."
+    HOMEPAGE = "https://github.com/cjhutto/vaderSentiment"
+    LICENSE = "MIT"
+    CLASSES = ("negative", "positive")
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Texts that people rated from negative to positive.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "text": tfds.features.Text(),
-                    "label": tfds.features.ClassLabel(names=["negative", "positive"]),
-                }
-            ),
-            homepage="https://github.com/cjhutto/vaderSentiment",
-            license="MIT",
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
-        ratings = read_ratings(FOLDER / f"{self.builder_config.name}.tsv.xz")
-        rated = [entry for entry in ratings if not is_neutral(entry.rating)]
-        return {part: self._generate_examples(rated, part) for part in ("train", "validation", "test")}
-
-    def _generate_examples(self, rated: list[Rated], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, (rating, text) in enumerate(entry for entry in rated if part_of_text(entry.text) == part):
-            yield number, {"text": text, "label": "positive" if rating > 0 else "negative"}
+    def read_texts(self) -> Iterator[Labelled]:
+        for rating, text in read_ratings(FOLDER / f"{self.builder_config.name}.tsv.xz"):
+            if not is_neutral(rating):
+                yield Labelled(words_of(text), text, "positive" if rating > 0 else "negative")

@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
-from experiments.datasets import part_of, read_lines
+from experiments.datasets import read_lines
+from experiments.datasets.labelled_file import Labelled, LabelledBuilder
 
 PATH = Path(__file__).with_name("splice.tsv.xz")
 CLASSES = ("ei", "ie", "n")
@@ -36,29 +35,14 @@ def read_windows(path: Path = PATH) -> dict[str, str]:
     return {window: labels.pop() for window, labels in classes.items() if len(labels) == 1}
 
 
-class Splice(tfds.core.GeneratorBasedBuilder):
+class Splice(LabelledBuilder):
     """A window of DNA and what is in the middle of it."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Windows of 60 nucleotides of primate DNA: donor, acceptor or neither in the middle."
+    HOMEPAGE = "https://archive.ics.uci.edu/dataset/69"
+    LICENSE = "CC BY 4.0"
+    CLASSES = CLASSES
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Windows of 60 nucleotides of primate DNA: donor, acceptor or neither in the middle.",
-            features=tfds.features.FeaturesDict(
-                {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(names=CLASSES)}
-            ),
-            homepage="https://archive.ics.uci.edu/dataset/69",
-            license="CC BY 4.0",
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
-        windows = read_windows()
-        return {part: self._generate_examples(windows, part) for part in ("train", "validation", "test")}
-
-    def _generate_examples(self, windows: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-        chosen = (window for window in windows if part_of(window, validation=10, test=20) == part)
-        for number, window in enumerate(chosen):
-            yield number, {"text": window, "label": windows[window]}
+    def read_texts(self) -> Iterator[Labelled]:
+        for window, label in read_windows().items():
+            yield Labelled(window, window, label)

@@ -1,1 +1,0 @@
-"""Vectors of English words (Pennington, Socher and Manning 2014)."""
