@@ -104,6 +104,7 @@ def make_loss(model: LanguageModel) -> LossFn:
     return loss_fn
 
 
+@partial(jax.jit, static_argnums=(0, 2))
 def initial_carry(model: LanguageModel, params: Any, batch_size: int) -> Any:
     """Gives the carry of streams of which nothing has been read."""
     return model.apply(params, jnp.zeros((batch_size, 0), int))[0]
@@ -142,10 +143,10 @@ def make_writer(
     processors += [] if sampling.top_k is None else [decoding.top_k(sampling.top_k)]
     processors += [] if sampling.top_p is None else [decoding.top_p(sampling.top_p)]
 
-    step = make_step(model)
+    step, read = make_step(model), jax.jit(model.apply)
 
     def write(params: Any, key: jax.Array) -> str:
-        carry, _ = model.apply(params, jnp.asarray(ids[None, :-1]))
+        carry, _ = read(params, ids[None, :-1])
         options = {"bos": ids[-1:], "eos": None, "max_length": sampling.characters}
         if sampling.greedy:
             found = decoding.greedy_search(step, params, None, carry, **options)

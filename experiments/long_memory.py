@@ -9,6 +9,7 @@ error of whoever remembers nothing. `--problem=copy` and `--problem=temporal_ord
 show how far back its gradients reach.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +35,7 @@ from seqjax.training import make_eval_step
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GATED = ("gru", "lstm")
+GATES_DRAWN = ("gru", "lstm")
 SEQUENCES_PER_EPOCH = 8000  # of problems that are made up; as many as there are digits
 SCORED_AT_ONCE = 250  # sequences
 WINDOW = 40  # last steps whose contributions to gradients are drawn
@@ -46,7 +47,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("length", None, f"Steps of what is made up; by default {long_lags.MADE_UP}.")
     flags.DEFINE_string("dataset", "mnist10k", "A TFDS set of images, for rows and pixels: mnist10k, or any.")
     flags.DEFINE_bool(
-        "chrono", True, "Start the gates of GRU and LSTM with memories of all lengths up to the sequence's."
+        "chrono", True, "Start the gates, where there are any, with memories of all lengths up to the sequence's."
     )
     recipe.define_flags(hidden_size=64, batch_size=32, epochs=12, learning_rate=5e-3, weight_decay=0.0, dropout=0.0)
 
@@ -89,8 +90,9 @@ class Reader(nn.Module):
 
 def make_cell(settings: Settings, length: int) -> Cell:
     """Makes the cell that the settings describe, for sequences of so many steps."""
-    options = {"bias_init": seqjax.chrono(length)} if settings.chrono and settings.cell in GATED else {}
-    return CELLS[settings.cell](settings.hidden_size, **options)
+    make = CELLS[settings.cell]
+    has_gates = "bias_init" in inspect.signature(make).parameters
+    return make(settings.hidden_size, **({"bias_init": seqjax.chrono(length)} if settings.chrono and has_gates else {}))
 
 
 def make_model(settings: Settings, problem: Problem) -> Reader:
@@ -149,7 +151,7 @@ def make_figures(cell: Cell, problem: Problem, settings: Settings) -> Callable[[
             return jnp.linalg.norm(terms.recurrent_kernel, axis=(1, 2))
 
         shares = {}
-        if settings.cell in GATED:
+        if settings.cell in GATES_DRAWN:
             shares = {f"gate {letter}": saturation(gate) for letter, gate in gates(layer, states, inputs).items()}
         return log_jacobian_norms(cell, layer, inputs), jax.lax.map(contributions, jnp.arange(window)), shares
 

@@ -125,25 +125,26 @@ def train(task: Task, experiment: str) -> None:
     folder = Path(FLAGS.run_folder or Path("runs") / f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
     checkpoints = folder / "checkpoints"
     init_key, train_key, sample_key = jax.random.split(jax.random.key(FLAGS.seed), 3)
-    params, carry = task.init(init_key)
-    mesh = distributed.data_mesh(task.batch(0))
-    state = distributed.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
-    state = state._replace(carry=distributed.shard(mesh, state.carry))
+    with _stop_signals() as stop:
+        params, carry = task.init(init_key)
+        mesh = distributed.data_mesh(task.batch(0))
+        state = distributed.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
+        state = state._replace(carry=distributed.shard(mesh, state.carry))
 
-    before = {"command": _command(experiment), "seconds": 0.0, "unread_metrics": []}
-    if FLAGS.resume:
-        newest = checkpoint.latest(checkpoints)
-        for damaged in newest.damaged:
-            print(f"Damaged, so the checkpoint before it is used: {damaged}")
-        _check_same_run(folder, newest.metadata, task.metadata)
-        state, before = checkpoint.restore(newest, state), newest.metadata
-        print(f"Resuming {folder} after step {state.step} of {task.steps}.")
-    elif _holds_run(folder):
-        raise ValueError(f"--run_folder={folder}: holds a run; give --resume to go on with it, or another folder")
+        before = {"command": _command(experiment), "seconds": 0.0, "unread_metrics": []}
+        if FLAGS.resume:
+            newest = checkpoint.latest(checkpoints)
+            for damaged in newest.damaged:
+                print(f"Damaged, so the checkpoint before it is used: {damaged}")
+            _check_same_run(folder, newest.metadata, task.metadata)
+            state, before = checkpoint.restore(newest, state), newest.metadata
+            print(f"Resuming {folder} after step {state.step} of {task.steps}.")
+        elif _holds_run(folder):
+            raise ValueError(f"--run_folder={folder}: holds a run; give --resume to go on with it, or another folder")
 
-    print(f"Each batch is shared by {mesh.size} of the devices {jax.devices()}.")
-    seconds = _clock(before["seconds"])
-    state = _train(task, state, mesh, folder, before, seconds, sample_key, FLAGS.checkpoint_every)
+        print(f"Each batch is shared by {mesh.size} of the devices {jax.devices()}.")
+        seconds = _clock(before["seconds"])
+        state = _train(task, state, mesh, folder, before, seconds, sample_key, FLAGS.checkpoint_every, stop)
     minutes = seconds() / 60
     params = distributed.on_first_device(mesh, state.params)
 
@@ -172,6 +173,7 @@ def _train(
     seconds: Callable[[], float],
     sample_key: jax.Array,
     save_every: int,
+    stop: list[signal.Signals],
 ) -> TrainState:
     """Takes the steps that are left, and tells of them."""
 
@@ -191,7 +193,7 @@ def _train(
         save()
     train_step = make_train_step(task.loss, task.optimizer, task.max_grad_norm)
     log = _metric_log(folder, first, seconds)
-    with _stop_signals() as stop, _compilations("train_step") as compiled, _progress_bar(task, first) as bar:
+    with _compilations("train_step") as compiled, _progress_bar(task, first) as bar:
         for step in range(first + 1, task.steps + 1):
             state, metrics = train_step(state, distributed.shard(mesh, task.batch(step - 1)))
             unread.append(metrics)

@@ -59,7 +59,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("kind", None, sorted(KINDS), "What the pairs are; known of our sets, else translation.")
     flags.DEFINE_string("source", "source", "The feature of the data set that is read.")
     flags.DEFINE_string("target", "target", "The feature that is to be made of it.")
-    recipe.define_flags(hidden_size=256, batch_size=128, epochs=3, learning_rate=4e-3, warmup_steps=200)
+    recipe.define_flags(hidden_size=256, batch_size=128, epochs=2, learning_rate=4e-3, warmup_steps=200)
     flags.DEFINE_integer("embedding_size", 128, "Size of an embedded symbol.")
     flags.DEFINE_enum(
         "attention", "general", ["additive", "dot", "general", "none"], "How the decoder looks at the source."

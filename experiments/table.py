@@ -6,20 +6,30 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
-HEAD = "| task | command | minutes | score | for comparison |"
+HEAD = "| task | command | minutes | measure | score | for comparison |"
 
 
 def table() -> str:
-    """Writes a Markdown row for each file of `experiments/results/`, in the order of their names."""
-    lines = [HEAD, "|---|---|---|---|---|"]
+    """Writes Markdown rows for each file of `experiments/results/`, in the order of their names: one a measure."""
+    lines = [HEAD, "|---|---|---|---|---|---|"]
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text())
-        scores, baselines = (
-            "<br>".join(f"{value:.3f} {name}" for name, value in result[part].items())
-            for part in ("scores", "baselines")
-        )
-        lines.append(f"| {result['task']} | `{result['command']}` | {result['minutes']} | {scores} | {baselines} |")
+        task = f"{result['task']} | `{result['command']}` | {result['minutes']}"
+        for measure in dict.fromkeys(name.partition(", ")[0] for name in result["scores"]):
+            scores, baselines = (describe(result[part], measure) for part in ("scores", "baselines"))
+            lines.append(f"| {task} | {measure} | {scores} | {baselines} |")
+            task = " | | "
     return "\n".join(lines)
+
+
+def describe(figures: dict[str, float], measure: str) -> str:
+    """Writes the figures of one measure, each with what stands after it in its name.
+
+    >>> describe({"BLEU, beam 1": 15.8, "chrF, beam 1": 38.0, "BLEU, beam 5": 16.2}, "BLEU")
+    '15.800 beam 1<br>16.200 beam 5'
+    """
+    of_measure = {name.partition(", ")[2]: value for name, value in figures.items() if name.split(", ")[0] == measure}
+    return "<br>".join(f"{value:.3f} {what}".strip() for what, value in of_measure.items())
 
 
 if __name__ == "__main__":

@@ -258,7 +258,12 @@ def gru(
 
 
 irnn = partial(simple_rnn, activation="relu", kernel_init=jax.nn.initializers.normal(1e-3), recurrent_init=identity)
-CELLS: dict[str, Callable[..., Cell]] = {"gru": gru, "irnn": irnn, "lstm": lstm, "simple_rnn": simple_rnn}  # by name
+CELLS: dict[str, Callable[..., Cell]] = {  # by name
+    "gru": gru,
+    "irnn": irnn,
+    "lstm": lstm,
+    "simple_rnn": simple_rnn,
+}
 
 
 def _affine(params: Params, x: Array, h: Array) -> Array:

@@ -22,7 +22,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from seqjax.contract import Cell, Params, State
+from seqjax.contract import (
+    Cell,
+    Params,
+    State,
+    check_array,
+    check_cell,
+    check_params,
+    check_state,
+    check_step,
+)
 
 Sequence = Callable[..., tuple[State, Array]]
 
@@ -48,7 +57,7 @@ def unroll(
       cell: the cell.
       params: its parameters.
       xs: inputs [*B, T, I], with any number of batch axes `*B`, none included.
-      lengths: number of steps of each row, [*B]; `T` for all if None.
+      lengths: number of steps of each row, [*B], above `T` the same as `T`; `T` for all if None.
       resets: [*B, T], true at the first step of each of several sequences packed into one row. The state starts anew
         there, from the cell's own initial state; in reverse it does so at the last step of each.
       initial_state: state to start from, leaves [*B, ...]; the cell's own if None.
@@ -62,8 +71,8 @@ def unroll(
 
     Raises:
       ValueError: if a shape or a size does not fit.
-      TypeError: if a dtype does not fit, if the state has another structure than the cell's, or if the cell's step
-        returns another than it took.
+      TypeError: if `cell` is no cell, if a dtype does not fit, if the state has another structure than the cell's, or
+        if the cell's step returns another than it took.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")
@@ -181,6 +190,7 @@ def sequence_of(cell: Cell) -> Sequence:
 
     For wrappers that change a cell's parameters or state once before the first step, and not at each.
     """
+    check_cell("cell", cell)
     scan, own = partial(_scan, cell.step), cell.sequence
     if own is None:
         return scan
@@ -247,24 +257,27 @@ def _run(
     time_major: bool,
 ) -> tuple[State, Array]:
     """Brings the arguments of `unroll` into the form that `sequence` takes, and its results back."""
+    if not isinstance(xs, jax.Array | np.ndarray):
+        raise TypeError(f"xs: expected an array [*B, T, I], got {type(xs).__name__}")
     if xs.ndim < 2:
         raise ValueError(f"xs: expected [*B, T, I], two axes or more, got shape {xs.shape}")
-    _check_array("resets", resets, xs.shape[:-1], jnp.bool_)
+    check_params(cell, params, xs)
+    check_array("resets", resets, xs.shape[:-1], jnp.bool_)
     if time_major:
         xs = jnp.moveaxis(xs, 0, -2)
         resets = None if resets is None else jnp.moveaxis(resets, 0, -1)
     batch_shape, steps = xs.shape[:-2], xs.shape[-2]
     rows = math.prod(batch_shape)
-    _check_array("lengths", lengths, batch_shape, jnp.integer)
+    check_array("lengths", lengths, batch_shape, jnp.integer)
     restart = cell.initial_state(params, batch_shape)
     state = restart if initial_state is None else initial_state
-    _check_state("initial_state", state, restart)
+    check_state("initial_state", state, restart)
 
     def merge_rows(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[len(batch_shape) :]), tree)
 
     xs, lengths, resets, state, restart = merge_rows((xs, lengths, resets, state, restart))
-    _check_step(cell, params, state, jax.ShapeDtypeStruct((rows, xs.shape[-1]), xs.dtype))
+    check_step(cell, params, state, jax.ShapeDtypeStruct((rows, xs.shape[-1]), xs.dtype))
 
     valid = None
     if lengths is not None:
@@ -364,33 +377,3 @@ def _select(condition: Bool[Array, " B"], new: State, old: State) -> State:
     return jax.tree.map(
         lambda n, o: jnp.where(condition.reshape(condition.shape + (1,) * (n.ndim - 1)), n, o), new, old
     )
-
-
-def _check_array(name: str, array: Array | None, shape: tuple[int, ...], kind: Any) -> None:
-    if array is None:
-        return
-    if not isinstance(array, jax.Array | np.ndarray):
-        raise TypeError(f"{name}: expected an array, got {array!r}")
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, as xs has, got {array.shape}")
-    if not jnp.issubdtype(array.dtype, kind):
-        raise TypeError(f"{name}: expected dtype {kind.__name__}, got {array.dtype}")
-
-
-def _check_state(name: str, state: State, expected: State) -> None:
-    if jax.tree.structure(state) != jax.tree.structure(expected):  # type: ignore[operator]  # jaxlib ships no types
-        raise TypeError(f"{name}: expected {jax.tree.structure(expected)}, got {jax.tree.structure(state)}")
-    for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        leaf, like = jax.typeof(leaf), jax.typeof(like)
-        if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
-            raise ValueError(f"{name}: expected {like}, got {leaf}")
-
-
-def _check_step(cell: Cell, params: Params, state: State, x: jax.ShapeDtypeStruct) -> None:
-    stepped = jax.eval_shape(cell.step, params, state, x)
-    if not isinstance(stepped, tuple) or len(stepped) != 2:
-        raise TypeError(f"cell.step: expected to return a state and an output, got {jax.tree.structure(stepped)}")
-    next_state, y = stepped
-    _check_state("state returned by cell.step", next_state, state)
-    if not isinstance(y, jax.ShapeDtypeStruct) or y.shape[:1] != x.shape[:1]:
-        raise ValueError(f"output returned by cell.step: expected an array of {x.shape[0]} rows, got {y}")

@@ -52,6 +52,37 @@ def test_wrong_argument_is_named(search, wrong, error, message):
         search(**GOOD | wrong)
 
 
+NO_SETTINGS = [
+    ({"max_length": 3.0}, "max_length must be an int, known before anything is traced, but is 3.0"),
+    ({"max_length": True}, "max_length must be an int"),
+    ({"eos": jnp.array(1)}, "eos must be an int"),
+    ({"bos": [0, 0]}, "bos must be a token or an array of tokens but is a list"),
+    ({"step": None}, "step must be a function but is None"),
+    ({"processors": decoding.top_k(2)}, "processors must be a sequence of functions but is the function"),
+    ({"processors": (0.8,)}, r"processors\[0\] must be a function but is 0.8"),
+    ({"length_penalty": 0.6}, "length_penalty must be a function but is 0.6"),
+    ({"coverage_penalty": 0.2}, "coverage_penalty must be a function but is 0.2"),
+    ({"beam_size": 2.0}, "beam_size must be an int"),
+    ({"n_best": 1.0}, "n_best must be an int"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), NO_SETTINGS)
+def test_what_jit_could_not_name_is_named(wrong, message, unchecked):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        decoding.beam_search(**GOOD | {"beam_size": 2} | wrong)
+
+
+@pytest.mark.parametrize("search", [decoding.greedy_search, lambda **a: decoding.sample(jax.random.key(0), **a)])
+def test_a_step_that_fails_says_what_it_was_called_with(search):
+    matrix = jnp.zeros((5, 4))
+    step = lambda params, context, state, token: (state["h"] @ matrix, state)  # noqa: E731
+    with pytest.raises(Exception) as failure:
+        search(**GOOD | {"step": step, "context": None, "state": {"h": jnp.zeros(5)}})
+    called_with = "one hypothesis of a batch of 5: context None, state {'h': 'float32[]'}, token int32[]"
+    assert any(called_with in note for note in failure.value.__notes__)
+
+
 def test_number_of_samples_is_at_least_one():
     with pytest.raises(ValueError, match="num_samples must be at least 1 but is 0"):
         decoding.sample(jax.random.key(0), **GOOD, num_samples=0)

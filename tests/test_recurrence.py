@@ -438,8 +438,9 @@ def test_lowers_for_every_accelerator(lowers):
     lowers(jax.value_and_grad(loss), params, jnp.ones((B, T, F)), jnp.asarray(LENGTHS), jnp.asarray(RESETS))
 
 
-GRU = seqjax.gru(3)
-LSTM = seqjax.lstm(3)
+KEY = jax.random.key(0)
+GRU, RESET_AFTER = seqjax.gru(3), seqjax.gru(3, reset_after=True)
+LSTM, PEEPHOLES = seqjax.lstm(3), seqjax.lstm(3, peepholes=True)
 XS = np.ones((2, 5, F), np.float32)
 
 
@@ -447,7 +448,32 @@ XS = np.ones((2, 5, F), np.float32)
     ("cell", "arguments", "error", "message"),
     [
         (GRU, {"xs": XS[0, 0]}, ValueError, r"xs: expected \[\*B, T, I\], two axes or more, got shape \(2,\)"),
-        (GRU, {"xs": XS[..., :1]}, ValueError, "x: expected 2 features"),
+        (
+            GRU,
+            {"xs": XS[..., :1]},
+            ValueError,
+            r"xs: expected 2 features .* as input_kernel has, got shape \(2, 5, 1\)",
+        ),
+        (GRU, {"xs": [[1.0, 2.0]]}, TypeError, r"xs: expected an array \[\*B, T, I\], got list"),
+        (
+            GRU,
+            {"params": seqjax.gru(4).init(KEY, input_size=F)},
+            ValueError,
+            r"params: expected GRUParams\(.*, got GRU",
+        ),
+        (
+            GRU,
+            {"params": RESET_AFTER.init(KEY, input_size=F)},
+            ValueError,
+            "params: expected GRUParams.*=None.*, got GRU",
+        ),
+        (GRU, {"params": LSTM.init(KEY, input_size=F)}, ValueError, "params: expected GRUParams.*, got LSTMParams"),
+        (
+            LSTM,
+            {"params": PEEPHOLES.init(KEY, input_size=F)},
+            ValueError,
+            "params: expected LSTMParams.*, got LSTMParams",
+        ),
         (GRU, {"lengths": jnp.array([1, 2, 3])}, ValueError, r"lengths: expected shape \(2,\), as xs has, got \(3,\)"),
         (GRU, {"lengths": jnp.array(1)}, ValueError, "lengths: expected shape"),
         (GRU, {"lengths": jnp.array([1.0, 2.0])}, TypeError, "lengths: expected dtype integer, got float32"),
@@ -478,6 +504,14 @@ def test_unroll_refuses_what_does_not_fit(cell, arguments, error, message, unche
     arguments = {"params": cell.init(jax.random.key(0), input_size=F), "xs": XS} | arguments
     with pytest.raises(error, match=f"^{message}"):
         unroll(cell, **arguments)
+
+
+@pytest.mark.parametrize("cell", [seqjax.gru, 3, None])
+def test_unroll_refuses_what_is_no_cell(cell, unchecked):
+    with pytest.raises(
+        TypeError, match=r"^cell: expected a seqjax.Cell, such as seqjax.lstm\(hidden_size=8\) makes, got"
+    ):
+        unroll(cell, GRU.init(KEY, input_size=F), XS)
 
 
 @pytest.mark.parametrize(

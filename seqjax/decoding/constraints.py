@@ -209,7 +209,7 @@ def _repetition_penalty(
 
 
 def _given(tokens: Given) -> Held:
-    return as_argument(tokens) if callable(tokens) else jnp.asarray(tokens, jnp.int32)
+    return as_argument("tokens", tokens) if callable(tokens) else jnp.asarray(tokens, jnp.int32)
 
 
 def _of(tokens: Held, context: Context) -> Int[Array, " N"]:

@@ -79,7 +79,7 @@ def check_search(
     check_count("max_length", max_length)
     batch = _batch_size(context, state, bos)
     context, state = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (context, state))
-    vocabulary, dtype = _check_step(step, params, context, state)
+    vocabulary, dtype = _check_step(step, params, context, state, batch)
     if eos is not None and not 0 <= eos < vocabulary:
         raise ValueError(f"eos must be a token below {vocabulary}, the number of logits, but is {eos}")
     history = jax.eval_shape(lambda: History(jnp.zeros(max_length, jnp.int32), jnp.int32(0)))
@@ -92,9 +92,18 @@ def check_search(
 
 
 def check_count(name: str, value: int) -> None:
-    """Raises ValueError unless the argument called `name` is at least 1."""
+    """Raises TypeError unless the argument called `name` is an int, ValueError unless it is at least 1."""
+    as_settings(**{name: value})
     if value < 1:
         raise ValueError(f"{name} must be at least 1 but is {value}")
+
+
+def as_settings(**settings: int | None) -> dict[str, int | None]:
+    """Gives what a search compiles for, each value anew; raises TypeError for one that is no int."""
+    for name, value in settings.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise TypeError(f"{name} must be an int, known before anything is traced, but is {value!r}")
+    return settings
 
 
 def check_sequences(decoded: Decoded, processors: Sequence[Processor]) -> Decoded:
@@ -109,9 +118,21 @@ def check_sequences(decoded: Decoded, processors: Sequence[Processor]) -> Decode
     return decoded
 
 
-def as_argument(function: Callable) -> Partial:
-    """Makes a function an argument of `jit`: it compiles once, whatever the arrays that a `Partial` holds."""
+def as_argument(name: str, function: Callable) -> Partial:
+    """Makes a function an argument of `jit`: it compiles once, whatever the arrays that a `Partial` holds.
+
+    Raises TypeError if the argument called `name` is no function.
+    """
+    if not callable(function):
+        raise TypeError(f"{name} must be a function but is {function!r}")
     return function if isinstance(function, Partial) else Partial(function)
+
+
+def as_arguments(processors: Sequence[Processor]) -> tuple[Partial, ...]:
+    """Makes each processor an argument of `jit`."""
+    if callable(processors):
+        raise TypeError(f"processors must be a sequence of functions but is the function {processors!r}")
+    return tuple(as_argument(f"processors[{place}]", processor) for place, processor in enumerate(processors))
 
 
 def first_tokens(bos: Int[Array, "*B"], shape: tuple[int, int]) -> Int32[Array, "B K"]:
@@ -184,6 +205,8 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
             batch = batch or (leaf.shape[0], leaf_name)
             if leaf.shape[0] != batch[0]:
                 raise ValueError(f"{leaf_name} has {leaf.shape[0]} rows but {batch[1]} has {batch[0]}")
+    if isinstance(bos, list | tuple):
+        raise TypeError(f"bos must be a token or an array of tokens but is a {type(bos).__name__}")
     if not jnp.issubdtype(jnp.result_type(bos), jnp.integer):
         raise TypeError(f"bos must be a token or an array of tokens but is of type {jnp.result_type(bos)}")
     if batch is None and jnp.ndim(bos) == 1:
@@ -199,9 +222,17 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
     return batch[0]
 
 
-def _check_step(step: Step, params: Params, context: Context, state: State) -> tuple[int, jnp.dtype]:
+def _check_step(step: Step, params: Params, context: Context, state: State, batch: int) -> tuple[int, jnp.dtype]:
     """Checks what the step returns for one hypothesis; gives the number and the type of its logits."""
-    returned = jax.eval_shape(step, params, context, state, jax.ShapeDtypeStruct((), jnp.int32))
+    try:
+        returned = jax.eval_shape(step, params, context, state, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception as failure:
+        failure.add_note(
+            f"step was called as step(params, context, state, token), for one hypothesis of a batch of {batch}: "
+            f"context {_described(context)}, state {_described(state)}, token int32[]. "
+            "Each leaf of the context and the state given to a search leads with the batch axis, which it takes off."
+        )
+        raise
     if not (isinstance(returned, tuple) and len(returned) == 2):
         raise TypeError(f"step must return the pair (logits, state) but returned {_described(returned)}")
     logits, new_state = returned

@@ -170,7 +170,7 @@ def ctc_beam_search(
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best must be at least 1 and at most beam_size, {beam_size}, but is {n_best}")
     if language_model is not None:
-        language_model = language_model._replace(step=as_argument(language_model.step))
+        language_model = language_model._replace(step=as_argument("language_model.step", language_model.step))
     return _ctc_beam_search(logits, lengths, language_model, beam_size=beam_size, n_best=n_best, blank=blank, pad=pad)
 
 

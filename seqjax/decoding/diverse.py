@@ -20,6 +20,8 @@ from seqjax.decoding.contract import (
     Step,
     advance,
     as_argument,
+    as_arguments,
+    as_settings,
     check_count,
     check_search,
     check_sequences,
@@ -78,10 +80,10 @@ def diverse_beam_search(
     """
     if not diversity >= 0:
         raise ValueError(f"diversity must be at least 0 but is {diversity}")
-    processors = tuple(map(as_argument, processors))
-    coverage_penalty = None if coverage_penalty is None else as_argument(coverage_penalty)
-    functions = as_argument(step), processors, as_argument(length_penalty), coverage_penalty
-    settings = {"beam_size": beam_size, "groups": groups, "eos": eos, "max_length": max_length, "pad": pad}
+    processors = as_arguments(processors)
+    coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
+    functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
+    settings = as_settings(beam_size=beam_size, groups=groups, eos=eos, max_length=max_length, pad=pad)
     found = _diverse_beam_search(*functions, params, context, state, bos, diversity, **settings)
     return check_sequences(found, processors)
 

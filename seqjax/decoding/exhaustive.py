@@ -18,6 +18,8 @@ from seqjax.decoding.contract import (
     Step,
     advance,
     as_argument,
+    as_arguments,
+    as_settings,
     check_count,
     check_search,
     check_sequences,
@@ -60,10 +62,10 @@ def exhaustive_search(
     >>> found.tokens[0].tolist(), jnp.exp(found.scores[0]).tolist()
     ([[1, 0], [0, 0], [0, 1]], [0.5, 0.25, 0.25])
     """
-    processors = tuple(map(as_argument, processors))
-    coverage_penalty = None if coverage_penalty is None else as_argument(coverage_penalty)
-    functions = as_argument(step), processors, as_argument(length_penalty), coverage_penalty
-    settings = {"n_best": n_best, "eos": eos, "max_length": max_length, "pad": pad}
+    processors = as_arguments(processors)
+    coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
+    functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
+    settings = as_settings(n_best=n_best, eos=eos, max_length=max_length, pad=pad)
     return check_sequences(_exhaustive_search(*functions, params, context, state, bos, **settings), processors)
 
 

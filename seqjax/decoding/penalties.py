@@ -80,7 +80,8 @@ def gnmt_coverage(
     """
     if beta < 0:
         raise ValueError(f"beta must be at least 0 but is {beta}")
-    return Partial(_gnmt_coverage, beta, as_argument(attention), None if mask is None else as_argument(mask))
+    mask = None if mask is None else as_argument("mask", mask)
+    return Partial(_gnmt_coverage, beta, as_argument("attention", attention), mask)
 
 
 def scoring(

@@ -20,6 +20,8 @@ from seqjax.decoding.contract import (
     Step,
     advance,
     as_argument,
+    as_arguments,
+    as_settings,
     check_count,
     check_search,
     check_sequences,
@@ -74,10 +76,10 @@ def greedy_search(
     >>> found.tokens, found.lengths, jnp.exp(found.scores).round(2)  # 0.7 * 0.5
     (Array([[[2, 1, 0, 0]]], dtype=int32), Array([[2]], dtype=int32), Array([[0.35]], dtype=float32))
     """
-    processors = tuple(map(as_argument, processors))
-    settings = {"eos": eos, "max_length": max_length, "pad": pad}
+    processors = as_arguments(processors)
+    settings = as_settings(eos=eos, max_length=max_length, pad=pad)
     return check_sequences(
-        _greedy_search(as_argument(step), processors, params, context, state, bos, **settings), processors
+        _greedy_search(as_argument("step", step), processors, params, context, state, bos, **settings), processors
     )
 
 
@@ -129,10 +131,10 @@ def sample(
     ((1, 1, 3), Array([[0.125]], dtype=float32))
     """
     check_count("num_samples", num_samples)
-    processors = tuple(map(as_argument, processors))
-    settings = {"num_samples": num_samples, "eos": eos, "max_length": max_length, "pad": pad}
+    processors = as_arguments(processors)
+    settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
     return check_sequences(
-        _sample(key, as_argument(step), processors, params, context, state, bos, **settings), processors
+        _sample(key, as_argument("step", step), processors, params, context, state, bos, **settings), processors
     )
 
 

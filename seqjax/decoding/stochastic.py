@@ -20,6 +20,8 @@ from seqjax.decoding.contract import (
     Step,
     advance,
     as_argument,
+    as_arguments,
+    as_settings,
     check_count,
     check_search,
     check_sequences,
@@ -75,9 +77,9 @@ def stochastic_beam_search(
     >>> sorted(drawn.tokens[0, :, 0].tolist())
     [0, 1, 2]
     """
-    processors = tuple(map(as_argument, processors))
-    settings = {"num_samples": num_samples, "eos": eos, "max_length": max_length, "pad": pad}
-    found = _stochastic_beam_search(key, as_argument(step), processors, params, context, state, bos, **settings)
+    processors = as_arguments(processors)
+    settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
+    found = _stochastic_beam_search(key, as_argument("step", step), processors, params, context, state, bos, **settings)
     return check_sequences(found, processors)
 
 
