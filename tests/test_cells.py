@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +118,32 @@ def test_initializers_are_asked_for_each_matrix():
         assert gates == 1 or (params.input_kernel == 1).all()
     bias = seqjax.lstm(2, bias_init=seqjax.forget_bias(3.0)).init(jax.random.key(0), input_size=1).bias
     np.testing.assert_array_equal(bias, [0, 0, 3, 3, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_init_draws_each_matrix_and_the_bias_as_asked_by_a_key_of_its_own(name):
+    asked = []
+
+    def draw(key, shape, dtype):
+        asked.append((*jax.random.key_data(key).tolist(), shape))
+        return jnp.full(shape, len(asked), dtype)
+
+    def draw_bias(key, gates, hidden_size):
+        asked.append((*jax.random.key_data(key).tolist(), len(gates) * hidden_size))
+        return jnp.full(len(gates) * hidden_size, len(asked), jnp.float32)
+
+    options = {"kernel_init": draw, "recurrent_init": draw}
+    if "bias_init" in inspect.signature(CELLS[name]).parameters:
+        options["bias_init"] = draw_bias
+    params = CELLS[name](3, **options).init(jax.random.key(0), input_size=2)
+    gates = params.input_kernel.shape[1] // 3
+    matrices = [*np.split(params.input_kernel, gates, axis=1), *np.split(params.recurrent_kernel, gates, axis=1)]
+    drawn = [*matrices, params.bias] if "bias_init" in options else matrices
+    assert sorted(value for array in drawn for value in np.unique(array)) == [1 + n for n in range(len(asked))]
+    assert [shape for *_, shape in asked[: 2 * gates]] == [(2, 3)] * gates + [(3, 3)] * gates
+    assert len({tuple(key) for *key, _ in asked}) == len(asked)
+    with pytest.raises(ValueError, match="^hidden_size: expected at least 1, got 0"):
+        CELLS[name](0)
 
 
 def test_coupled_gates_are_an_lstm_whose_input_gate_is_the_forget_gate_negated():
