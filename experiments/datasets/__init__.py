@@ -27,12 +27,12 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     import tensorflow_datasets as tfds
 
     own = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
-    folder, *config = re.split("/|:.*", name)
+    folder, config = re.match("([^/:]*)/?([^:]*)", name).groups()
     if folder in own:
         importlib.import_module(f"{__name__}.{folder}.{folder}")  # registers itself
-        configs = [config.name for config in tfds.builder_cls(folder).BUILDER_CONFIGS]
-        if config[:1] and config[0] and config[0] not in configs:
-            raise ValueError(f"{name}: expected one of {configs} after {folder}/, got {config[0]!r}")
+        known = [known.name for known in tfds.builder_cls(folder).BUILDER_CONFIGS]
+        if config and config not in known:
+            raise ValueError(f"{name}: expected one of {known} after {folder}/, got {config!r}")
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
