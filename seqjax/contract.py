@@ -86,10 +86,10 @@ def check_features(params: Params, x: Array) -> None:
         raise ValueError(f"x: expected {expected} features on the last axis, as input_kernel has, got shape {x.shape}")
 
 
-def check_cell(name: str, cell: Any) -> None:
-    """Raises TypeError unless the argument called `name` is a cell."""
+def check_cell(cell: Any) -> None:
+    """Raises TypeError for what is no cell."""
     if not isinstance(cell, Cell):
-        raise TypeError(f"{name}: expected a seqjax.Cell, such as seqjax.lstm(hidden_size=8) makes, got {cell!r}")
+        raise TypeError(f"cell: expected a seqjax.Cell, such as seqjax.lstm(hidden_size=8) makes, got {cell!r}")
 
 
 def check_params(cell: Cell, params: Params, xs: Array) -> None:

@@ -190,7 +190,7 @@ def sequence_of(cell: Cell) -> Sequence:
 
     For wrappers that change a cell's parameters or state once before the first step, and not at each.
     """
-    check_cell("cell", cell)
+    check_cell(cell)
     scan, own = partial(_scan, cell.step), cell.sequence
     if own is None:
         return scan

@@ -13,6 +13,7 @@ from experiments.datasets.debian_fr_en import debian_fr_en
 from experiments.datasets.debian_synopsis import debian_synopsis
 from experiments.datasets.dialogue import dialogue
 from seqjax.data import read_pair_dataset
+from seqjax.data.splits import SPLITS
 
 READERS = {
     "debian_fr_en": debian_fr_en.read_sentence_pairs,
@@ -32,7 +33,7 @@ def parts(pairs):
     keys = {}
     for pair in pairs:
         keys.setdefault(pair[1:], pair.key)
-    return {part: [pair for pair in keys if pair_file.part_of(keys[pair]) == part] for part in pair_file.PARTS}
+    return {part: [pair for pair in keys if pair_file.PairBuilder.part_of(keys[pair]) == part] for part in SPLITS}
 
 
 def only_letters(text):

@@ -3,7 +3,7 @@ import ast
 import pytest
 
 from experiments import datasets
-from experiments.datasets.pair_file import part_of
+from experiments.datasets.pair_file import PairBuilder
 from experiments.datasets.python_stdlib import python_stdlib
 from seqjax.data import read_pair_dataset
 
@@ -49,7 +49,7 @@ def test_prepared_twice_gives_the_same_bytes_and_each_pair_in_one_part(tmp_path,
         splits = read_pair_dataset(datasets.builder("python_stdlib/expressions", data_dir))
         assert len({*splits.train, *splits.validation, *splits.test}) == sum(map(len, splits)) == 99 + 3
         for part, pairs in splits._asdict().items():
-            assert all(part_of(source) == part for source, _ in pairs)
+            assert all(PairBuilder.part_of(source) == part for source, _ in pairs)
         return {str(path.relative_to(data_dir)): path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
 
     assert prepare(tmp_path / "first") == prepare(tmp_path / "second")

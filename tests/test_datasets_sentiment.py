@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiments import datasets, word_vectors
-from experiments.datasets.labelled_file import part_of
 from experiments.datasets.sentiment import sentiment
 from seqjax.data import read_labelled_dataset
 
@@ -34,7 +33,7 @@ def test_what_is_not_neutral_is_an_example_in_order(prepared, name):
         assert part == [
             (text, int(rating > 0))
             for rating, text in ratings
-            if abs(rating) >= 0.5 and part_of(sentiment.words_of(text)) == part_name
+            if abs(rating) >= 0.5 and sentiment.Sentiment.part_of(sentiment.words_of(text)) == part_name
         ]
 
 
@@ -46,7 +45,7 @@ def test_no_words_are_in_two_parts(prepared, name):
 
 def test_the_same_words_are_in_one_part_however_they_are_written():
     assert sentiment.words_of("ANGER IS UGLY!") == sentiment.words_of("Anger is ugly.")
-    parts = Counter(part_of(str(number)) for number in range(10_000))
+    parts = Counter(sentiment.Sentiment.part_of(str(number)) for number in range(10_000))
     assert [round(parts[part] / 1000) for part in ("train", "validation", "test")] == [7, 1, 2]
 
 

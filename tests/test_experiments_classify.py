@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -83,6 +85,24 @@ def arrays(folder):
 
 def result(folder):
     return json.loads((folder / "result.json").read_text())
+
+
+def test_a_folder_of_texts_is_classified(tmp_path, run_main, capsys):
+    for number, text in enumerate(TEXTS):
+        path = tmp_path / "texts" / ("good" if "good" in text else "bad") / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    arguments = [f"--folder={tmp_path / 'texts'}", f"--run_folder={tmp_path / 'run'}", "--embedding_size=4"]
+    run_main(*arguments, *TINY, "--epochs=1")
+    assert "20 train, 2 validation, 2 test texts; the classes: bad, good." in capsys.readouterr().out
+    assert result(tmp_path / "run")["task"] == f"classes of {tmp_path / 'texts'}, 2 test texts"
+
+
+def test_help_tells_of_the_flags_that_scripts_share():
+    command = [sys.executable, "-m", "experiments.classify", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True).stdout
+    for flag in ("--folder:", "--epochs:", "--cell:", "--record:", "--[no]resume:"):
+        assert flag in shown
 
 
 def test_run_learns_and_leaves_all_there_is_to_see(finished):

@@ -113,6 +113,21 @@ def test_killed_and_stopped_and_resumed_equals_unbroken(finished, text, tmp_path
         assert sample.read_text() == (folder / "samples" / sample.name).read_text()
 
 
+def test_stopped_before_the_first_step_it_takes_that_and_saves(text, tmp_path, capsys, run_main, monkeypatch):
+    init_carry = language_model.initial_carry
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return init_carry(*arguments)
+
+    monkeypatch.setattr(language_model, "initial_carry", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        run_main(f"--text={text}", f"--run_folder={tmp_path}", *TINY, "--epochs=3", "--characters=5")
+    assert stopped.value.code == 128 + signal.SIGINT
+    assert f"Stopped by SIGINT after step 1; to go on: --resume --run_folder={tmp_path}" in capsys.readouterr().out
+    assert checkpoint.latest(tmp_path / "checkpoints").path.name == "000002"  # the first is of the start
+
+
 def test_sampling_needs_only_the_run_folder(finished, tmp_path, capsys, run_main):
     folder = shutil.copytree(finished, tmp_path / "elsewhere")
     run_main(f"--run_folder={folder}", "--sample_only", "--prompt=the q", "--characters=30", "--greedy")

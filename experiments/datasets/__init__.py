@@ -30,7 +30,7 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     folder, config = re.match("([^/:]*)/?([^:]*)", name).groups()
     if folder in own:
         importlib.import_module(f"{__name__}.{folder}.{folder}")  # registers itself
-        known = [known.name for known in tfds.builder_cls(folder).BUILDER_CONFIGS]
+        known = [of_set.name for of_set in tfds.builder_cls(folder).BUILDER_CONFIGS]
         if config and config not in known:
             raise ValueError(f"{name}: expected one of {known} after {folder}/, got {config!r}")
     try:

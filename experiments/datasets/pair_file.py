@@ -1,17 +1,15 @@
-"""What the data sets of pairs share: a compressed file of lines with tabs, and parts that no key is in twice."""
+"""What the data sets of pairs share: a compressed file of lines with tabs, a source and a target."""
 
 import abc
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from experiments import datasets
 from experiments.datasets import read_lines
-
-PARTS = ("train", "validation", "test")
+from experiments.datasets.keyed import KeyedBuilder
 
 
 class Pair(NamedTuple):
@@ -39,41 +37,21 @@ def letters_of(text: str) -> str:
     return re.sub(r"[\W\d_]+", "", text.lower())
 
 
-def part_of(key: str) -> str:
-    """Assigns a key to the part it is in whatever else there is: 94% to train, 3% and 3%."""
-    return datasets.part_of(key, validation=3, test=3)
+class PairBuilder(KeyedBuilder, skip_registration=True):
+    """A data set of texts and what is to be made of them, each pair once: 94% to train, 3% and 3%."""
 
+    HELD_OUT = {"validation": 3, "test": 3}
 
-class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A data set of texts and what is to be made of them, in the order of `read_pairs`, each pair once."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    DESCRIPTION: str
-    LICENSE: str
+    @property
+    def features(self) -> dict[str, Any]:
+        return {"source": tfds.features.Text(), "target": tfds.features.Text()}
 
     @abc.abstractmethod
     def read_pairs(self) -> Iterable[Pair]:
         """Gives the pairs of all parts."""
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self.DESCRIPTION,
-            features=tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()}),
-            license=self.LICENSE,
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
-        parts: dict[str, list[tuple[str, str]]] = {part: [] for part in PARTS}
-        seen = set()
-        for key, *pair in self.read_pairs():
-            if (*pair,) not in seen:
-                seen.add((*pair,))
-                parts[part_of(key)].append(pair)
-        return {part: self._generate_examples(pairs) for part, pairs in parts.items()}
-
-    def _generate_examples(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, (source, target) in enumerate(pairs):
-            yield number, {"source": source, "target": target}
+    def read_examples(self) -> Iterable[Pair]:
+        first: dict[tuple[str, str], Pair] = {}
+        for pair in self.read_pairs():
+            first.setdefault((pair.source, pair.target), pair)
+        return first.values()

@@ -68,7 +68,7 @@ class Sentiment(LabelledBuilder):
     LICENSE = "MIT"
     CLASSES = ("negative", "positive")
 
-    def read_texts(self) -> Iterator[Labelled]:
+    def read_examples(self) -> Iterator[Labelled]:
         for rating, text in read_ratings(FOLDER / f"{self.builder_config.name}.tsv.xz"):
             if not is_neutral(rating):
                 yield Labelled(words_of(text), text, "positive" if rating > 0 else "negative")

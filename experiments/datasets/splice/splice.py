@@ -43,6 +43,6 @@ class Splice(LabelledBuilder):
     LICENSE = "CC BY 4.0"
     CLASSES = CLASSES
 
-    def read_texts(self) -> Iterator[Labelled]:
+    def read_examples(self) -> Iterator[Labelled]:
         for window, label in read_windows().items():
             yield Labelled(window, window, label)

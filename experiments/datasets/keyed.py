@@ -1,0 +1,53 @@
+"""What data sets share whose examples have a key: examples of one key are in one part, whatever else there is."""
+
+import abc
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from experiments import datasets
+
+
+class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A data set in the order of `read_examples`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION: str
+    HOMEPAGE: str | None = None
+    LICENSE: str
+    HELD_OUT: dict[str, int]  # percent of the keys for "validation" and "test"
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> dict[str, Any]:
+        """The features of an example."""
+
+    @abc.abstractmethod
+    def read_examples(self) -> Iterable[tuple[str, ...]]:
+        """Gives the examples of all parts, the key before the features."""
+
+    @classmethod
+    def part_of(cls, key: str) -> str:
+        """Assigns a key to the part it is in."""
+        return datasets.part_of(key, **cls.HELD_OUT)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            features=tfds.features.FeaturesDict(self.features),
+            homepage=self.HOMEPAGE,
+            license=self.LICENSE,
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # everything is here
+        parts: dict[str, list[dict[str, str]]] = {part: [] for part in ("train", "validation", "test")}
+        for key, *example in self.read_examples():
+            parts[self.part_of(key)].append(dict(zip(self.features, example, strict=True)))
+        return {part: self._generate_examples(examples) for part, examples in parts.items()}
+
+    def _generate_examples(self, examples: Iterable[dict[str, str]]) -> Iterator[tuple[int, dict[str, str]]]:
+        yield from enumerate(examples)
