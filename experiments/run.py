@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from seqjax import checkpoint, distributed
 from seqjax.allocation import keep_freed_memory
+from seqjax.compilation import compile_quickly
 from seqjax.training import LossFn, TrainState, init_train_state, make_train_step
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
     def quiet_main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
         keep_freed_memory()
+        compile_quickly()
         distributed.one_device_per_core(flags.FLAGS.devices)
         if flags.FLAGS.bfloat16:
             if jax.default_backend() == "cpu":

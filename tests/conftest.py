@@ -5,15 +5,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 
-import jaxlib.version
-
 # Tests run one process per core, so more than one thread in each would only make them wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Compiling takes most of the time: it leaves out what LLVM makes faster, and what one test has compiled serves others.
-if jaxlib.version.__version_info__ < (0, 12):  # later ones may have dropped this, the quicker way to compile
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the other processes inherit it
     compiled_before = tempfile.TemporaryDirectory()
@@ -38,6 +34,12 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("seqjax")
+
+
+def pytest_sessionstart() -> None:
+    from seqjax.compilation import compile_quickly  # only now, after jaxtyping has set itself to check what is imported
+
+    compile_quickly()
 
 
 @pytest.fixture
