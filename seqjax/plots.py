@@ -256,9 +256,10 @@ def contribution_map(norms: Float[np.ndarray, "T T"]) -> "Figure":
 
 
 def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np.ndarray, " H"]]]) -> "Figure":
-    """Draws each unit of each gate by how often it is shut and how often it is open.
+    """Draws the units of each gate by how often they are shut and how often they are open.
 
-    Karpathy, Johnson and Fei-Fei (2015), figure 3: at the lower left are the units that are mostly in between.
+    Karpathy, Johnson and Fei-Fei (2015), figure 3: at the lower left are the units that are mostly in between. Those
+    of the same shares, in steps of 0.02, are one circle, whose area is their number; of ten or more it is written.
 
     Args:
       shares: for each gate, by its name, the low and the high shares that `seqjax.diagnostics.saturation` gives.
@@ -273,8 +274,13 @@ def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np
     for axes, (name, (low, high)) in zip(
         figure.subplots(1, len(shares), squeeze=False).flat, shares.items(), strict=True
     ):
-        axes.scatter(high, low, s=12, alpha=0.5)
+        cells, counts = np.unique(np.round(np.stack([high, low], axis=-1) * 50), axis=0, return_counts=True)
+        points = cells / 50
+        axes.scatter(*points.T, s=1000 * counts / counts.sum() + 5, alpha=0.5)
+        for point, count in zip(points, counts, strict=True):
+            if count >= 10:
+                axes.text(*point, f"{count}", horizontalalignment="center", verticalalignment="center")
         axes.plot([0, 1], [1, 0], color="black", linewidth=0.8, linestyle=":")  # no unit can be beyond
         axes.set(title=name, xlabel="share of steps open", ylabel="share of steps shut", aspect="equal")
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axes.set(xlim=(-0.15, 1.15), ylim=(-0.15, 1.15))
     return figure

@@ -125,9 +125,16 @@ def test_contribution_map_puts_the_loss_down_and_the_weights_across():
     contribution_map(np.zeros((3, 3), np.float32)).canvas.draw()  # nothing arrives anywhere
 
 
-def test_gate_saturation_draws_a_panel_for_each_gate():
-    shares = {"forget gate": (np.array([0.1, 0.0]), np.array([0.2, 0.9])), "input gate": (np.zeros(2), np.ones(2))}
-    figure = gate_saturation(shares)
-    for axes, (name, (low, high)) in zip(figure.axes, shares.items(), strict=True):
-        assert axes.get_title() == name
-        np.testing.assert_array_equal(axes.collections[0].get_offsets(), np.stack([high, low], axis=1))
+def test_gate_saturation_draws_a_panel_for_each_gate_and_counts_equal_units():
+    shares = {
+        "forget gate": (np.array([0.1, 0.0]), np.array([0.2, 0.9])),
+        "input gate": (np.r_[0.5, np.zeros(12)], np.r_[0.25, np.ones(12)]),
+    }
+    forget, inputs = gate_saturation(shares).axes
+    assert [axes.get_title() for axes in (forget, inputs)] == list(shares)
+    np.testing.assert_allclose(forget.collections[0].get_offsets(), [[0.2, 0.1], [0.9, 0.0]])
+    assert not forget.texts
+    np.testing.assert_allclose(inputs.collections[0].get_offsets(), [[0.24, 0.5], [1.0, 0.0]])  # in steps of 0.02
+    one, twelve = inputs.collections[0].get_sizes()
+    assert one < twelve
+    assert [text.get_text() for text in inputs.texts] == ["12"]
