@@ -347,20 +347,30 @@ class Bridge(nn.Module):
 def _with_copies(
     logits: Float[Array, "*B V"], reading: Reading, sources: Integer[Array, "*#B S"], size: int
 ) -> Float[Array, "*B W"]:
-    """Computes the log-probabilities of the `W` symbols that can be written or copied."""
+    """Computes the log-probabilities of the `W` symbols that can be written or copied.
+
+    Only what stands in the source can be copied, so that all but a softmax is done at its `S` places, not at `W`.
+    """
     assert reading.copy_logit is not None
-
-    def add_up(symbols: Array, weights: Array) -> Array:
-        return jnp.zeros(size, weights.dtype).at[symbols].add(weights)
-
-    copied = jnp.vectorize(add_up, signature="(s),(s)->(w)")(sources, reading.weights)
-    copied = jnp.where(copied > 0, jnp.log(jnp.where(copied > 0, copied, 1.0)), -jnp.inf)
-    copied += jax.nn.log_sigmoid(-reading.copy_logit)[..., None]
     written = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(reading.copy_logit)[..., None]
     new = [(0, 0)] * (written.ndim - 1) + [(0, size - logits.shape[-1])]
     written = jnp.pad(written, new, constant_values=-jnp.inf)
-    neither = jnp.isneginf(written) & jnp.isneginf(copied)  # where the gradient of logaddexp is NaN
-    return jnp.where(neither, -jnp.inf, jnp.logaddexp(jnp.where(neither, 0, written), copied))
+
+    same = sources[..., :, None] == sources[..., None, :]
+    share = jnp.einsum("...r,...rs->...s", reading.weights, same)  # of all places where the symbol of place s stands
+    copied = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), -jnp.inf)
+    copied += jax.nn.log_sigmoid(-reading.copy_logit)[..., None]
+    own = jnp.take_along_axis(written, sources, axis=-1)
+    neither = jnp.isneginf(own) & jnp.isneginf(copied)  # where the gradient of logaddexp is NaN
+    both = jnp.where(neither, -jnp.inf, jnp.logaddexp(jnp.where(neither, 0, own), copied))
+
+    again = jnp.tril(same, -1).any(axis=-1)  # a symbol is set once, from its first place; the others lie beyond all
+    places = jnp.where(again, size + jnp.arange(sources.shape[-1]), sources)
+
+    def put(row: Array, places: Array, values: Array) -> Array:
+        return row.at[places].set(values, mode="drop", unique_indices=True)
+
+    return jnp.vectorize(put, signature="(w),(s),(s)->(w)")(written, places, both)
 
 
 def _output_size(cell: Cell) -> int:
