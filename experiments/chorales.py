@@ -172,10 +172,8 @@ def write_music(folder: Path, sampling: language_model.Sampling, key: jax.Array)
     print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {folder / 'music.mid'} and music.png")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     FLAGS = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
     settings, sampling = run.read_flags(language_model.Settings), run.read_flags(language_model.Sampling)
     if FLAGS.run_folder is None and FLAGS.sample_only:
         raise app.UsageError("--sample_only: which run? Give its --run_folder")

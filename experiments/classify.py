@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import seqjax
 from experiments import datasets, language_model, recipe, run, text_baselines
@@ -300,9 +300,7 @@ def complete(settings: Settings, splits: data.LabelledSplits) -> Settings:
     return settings._replace(units=units, word_vectors=settings.word_vectors and units == "words")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+def main() -> None:
     settings = run.read_flags(Settings)
     if settings.folder is not None:
         splits, classes = data.read_labelled_folder(settings.folder)

@@ -261,10 +261,8 @@ def read_keys() -> Iterator[str]:
             print(f"{line!r}: expected at most {LONGEST} of the keys 2 to 9", flush=True)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     FLAGS = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
     if FLAGS.run_folder is None:
         raise app.UsageError("which run of experiments.language_model? Give its --run_folder")
     if not FLAGS.prompt:

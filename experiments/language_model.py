@@ -254,10 +254,8 @@ def read_splits(settings: Settings) -> data.TextSplits:
     return data.read_text_dataset(datasets.builder(settings.dataset))
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     FLAGS = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
     settings, sampling = run.read_flags(Settings), run.read_flags(Sampling)
     if FLAGS.sample_only:
         if FLAGS.run_folder is None:

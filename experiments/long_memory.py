@@ -232,9 +232,7 @@ def describe(answer: np.ndarray) -> str:
     return f"{answer:.3f}" if np.issubdtype(answer.dtype, np.floating) else str(answer)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+def main() -> None:
     settings = run.read_flags(Settings)
     if settings.problem in long_lags.MADE_UP:
         settings = settings._replace(length=settings.length or long_lags.MADE_UP[settings.problem])

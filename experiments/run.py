@@ -73,10 +73,12 @@ class Task(NamedTuple):
     figures: Callable[[Any], dict[str, "Figure"]] = lambda params: {}  # params -> more to look at, by name of the file
 
 
-def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) -> None:
+def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; of what libraries log, only warnings are shown."""
 
     def quiet_main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"expected flags only, got {argv[1:]}")
         logging.set_verbosity(logging.WARNING)
         keep_freed_memory()
         compile_quickly()
@@ -85,7 +87,7 @@ def launch(main: Callable[[list[str]], None], define_flags: Callable[[], None]) 
             if jax.default_backend() == "cpu":
                 raise app.UsageError("--bfloat16: expected a GPU or TPU, got a CPU, which forms products in float32")
             jax.config.update("jax_default_matmul_precision", "BF16_BF16_F32")
-        main(argv)
+        main()
 
     define_flags()
     for module in ("experiments.recipe", "experiments.run"):  # so that --help tells of them too

@@ -355,10 +355,8 @@ def read_settings() -> tuple[Settings, Kind]:
     return run.read_flags(Settings), kind
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     FLAGS = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
     if (FLAGS.decode_only or FLAGS.interactive) and FLAGS.run_folder is None:
         raise app.UsageError("--decode_only, --interactive: which run? Give its --run_folder")
     settings, kind = read_settings()

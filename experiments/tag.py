@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import seqjax
 from experiments import datasets, perceptron, recipe, run
@@ -241,10 +241,8 @@ def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bo
     )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     FLAGS = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
     settings = run.read_flags(Settings)
     splits = data.read_tag_dataset(datasets.builder(settings.dataset), settings.words, settings.tags)
     run.train(make_task(settings, splits, with_perceptron=FLAGS.perceptron), "tag")

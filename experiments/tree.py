@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from flax import linen as nn
 from jaxtyping import Array, Float
 from tqdm import tqdm
@@ -247,9 +247,7 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
     )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {argv[1:]}")
+def main() -> None:
     settings = run.read_flags(Settings)
     builder = datasets.builder(settings.dataset)
     parts = read_parts(builder)

@@ -102,7 +102,7 @@ def run_experiment() -> Callable[..., None]:
         defined = set(flags.FLAGS) - before  # what libraries define later is theirs
         try:
             flags.FLAGS([module.__name__, *map(str, arguments)])
-            module.main([module.__name__])
+            module.main()
         finally:
             for name in defined:
                 delattr(flags.FLAGS, name)

@@ -105,6 +105,13 @@ def test_help_tells_of_the_flags_that_scripts_share():
         assert flag in shown
 
 
+def test_what_is_no_flag_is_refused():
+    command = [sys.executable, "-m", "experiments.classify", "sentiment/movie_reviews"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "expected flags only, got ['sentiment/movie_reviews']" in ran.stdout + ran.stderr
+
+
 def test_run_learns_and_leaves_all_there_is_to_see(finished):
     found = result(finished)
     assert found["scores"]["accuracy"] > 0.95 < found["scores"]["macro F1"]  # all, but perhaps the empty text
