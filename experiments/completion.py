@@ -5,7 +5,8 @@
 gives the next characters and words with their probabilities, by a run of `experiments.language_model`;
 `--prompt="The jury " --t9="7243 43"` the words that the keys may mean, one word after another, each in the context of
 those before; `--interactive` reads the keys of a word a line. `--t9_test` types words of the run's test text in their
-context, and compares the model with a dictionary that offers the words of the training text in order of frequency.
+context, and compares the model with a dictionary that offers the words of the training text in order of frequency;
+`--record=FILE` keeps what it finds.
 
 A word is searched for with all that may end it in the place of a space, so that its probability is that of the word as
 a whole, whatever follows.
@@ -13,6 +14,7 @@ a whole, whatever follows.
 
 import re
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -179,8 +181,11 @@ def typing_scores(words: Sequence[str], offered: Sequence[Sequence[str]]) -> dic
     }
 
 
-def t9_test(trained: Trained, splits: data.TextSplits) -> dict[str, dict[str, float]]:
-    """Types words from all over the test text; case does not count."""
+def t9_test(trained: Trained, splits: data.TextSplits) -> tuple[dict[str, float], dict[str, float]]:
+    """Types words from all over the test text; case does not count.
+
+    Returns the scores by the model, alone and together with the dictionary, and those that anyone has.
+    """
     text = (splits.train + splits.validation)[-TEST_CONTEXT:]
     first, text = len(text), text + splits.test
     places = [match for match in WORD.finditer(text) if match.start() >= first and len(match.group()) <= LONGEST]
@@ -190,7 +195,7 @@ def t9_test(trained: Trained, splits: data.TextSplits) -> dict[str, dict[str, fl
     prompts = [text[place.start() - first : place.start()] for place in places]
 
     known = frequency_dictionary(splits.train)
-    ways = {"model": [], "dictionary": [], "mean of both": []}
+    ways = {"the model": [], "the dictionary": [], "both, their mean": []}
     for pressed, choices in zip(keys, make_typing(trained)(prompts, keys), strict=True):
         in_lower_case = Counter()
         for word, probability in choices:
@@ -199,11 +204,15 @@ def t9_test(trained: Trained, splits: data.TextSplits) -> dict[str, dict[str, fl
         mean = shares(Counter(by_model) + Counter(by_dictionary))
         for offered, words_offered in zip(ways.values(), (by_model, by_dictionary, mean), strict=True):
             offered.append(list(words_offered)[:SHOWN])
-    return {way: typing_scores(words, offered) for way, offered in ways.items()} | {
-        "no help, letter by letter": {
-            "keystrokes per character": sum(multitap(word) + 1 for word in words) / sum(len(word) + 1 for word in words)
-        },
+    scores = {
+        way: {f"{score}, {way}": value for score, value in typing_scores(words, offered).items()}
+        for way, offered in ways.items()
     }
+    by_letter = sum(multitap(word) + 1 for word in words) / sum(len(word) + 1 for word in words)
+    return (
+        scores["the model"] | scores["both, their mean"],
+        scores["the dictionary"] | {"keystrokes per character, no help, letter by letter": by_letter},
+    )
 
 
 def _make_read(trained: Trained) -> Callable[[Sequence[str]], tuple[jax.Array, Any]]:
@@ -277,9 +286,10 @@ def main() -> None:
     except ValueError as error:
         raise ValueError(f"--prompt={text!r}: {error}") from None
     if FLAGS.t9_test:
-        for way, scores in t9_test(trained, language_model.read_splits(trained.settings)).items():
-            for name, value in scores.items():
-                print(f"  {value:7.3f}  {name}, {way}")
+        start = time.monotonic()
+        results = t9_test(trained, language_model.read_splits(trained.settings))
+        title = f"words from the keys of a telephone, {trained.settings.text or trained.settings.dataset}"
+        run.report(title, run.command_of("completion"), (time.monotonic() - start) / 60, *results)
     elif FLAGS.interactive:
         type_what_is_keyed(trained, text, read_keys())
     elif FLAGS.t9 is not None:

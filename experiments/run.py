@@ -135,7 +135,7 @@ def train(task: Task, experiment: str) -> None:
         state = distributed.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
         state = state._replace(carry=distributed.shard(mesh, state.carry))
 
-        before = {"command": _command(experiment), "seconds": 0.0, "unread_metrics": []}
+        before = {"command": command_of(experiment), "seconds": 0.0, "unread_metrics": []}
         if FLAGS.resume:
             newest = checkpoint.latest(checkpoints)
             for damaged in newest.damaged:
@@ -152,20 +152,34 @@ def train(task: Task, experiment: str) -> None:
     minutes = seconds() / 60
     params = distributed.on_first_device(mesh, state.params)
 
+    print(f"\nAfter {minutes:.1f} minutes of training, on the test part:")
+    report(task.title, before["command"], minutes, task.test(params), task.baselines(), folder / "result.json")
+    print(f"All of it is in {folder}")
+
+
+def report(
+    title: str, command: str, minutes: float, scores: dict[str, float], baselines: dict[str, float], *paths: Path
+) -> None:
+    """Prints a result, and writes it to files and to that of --record."""
     result = {
-        "task": task.title,
-        "command": before["command"],
+        "task": title,
+        "command": command,
         "minutes": round(minutes, 1),
         "machine": _machine(),
-        "scores": task.test(params),
-        "baselines": task.baselines(),
+        "scores": scores,
+        "baselines": baselines,
     }
-    for path in [folder / "result.json", *([Path(FLAGS.record)] if FLAGS.record else [])]:
+    for path in [*paths, *([Path(flags.FLAGS.record)] if flags.FLAGS.record else [])]:
         _write(path, json.dumps(result, indent=1) + "\n")
-    print(f"\nAfter {minutes:.1f} minutes of training, on the test part:")
-    for name, value in (result["scores"] | result["baselines"]).items():
+    for name, value in (scores | baselines).items():
         print(f"  {value:7.3f}  {name}")
-    print(f"All of it is in {folder}")
+
+
+def command_of(experiment: str) -> str:
+    """Gives the command that leads to this result, wherever it is kept."""
+    FLAGS = flags.FLAGS
+    given = [name for name in FLAGS if FLAGS[name].present and name not in ("record", "resume", "run_folder")]
+    return shlex.join(["python", "-m", f"experiments.{experiment}", *(FLAGS[name].serialize() for name in given)])
 
 
 def _train(
@@ -337,13 +351,6 @@ def _write(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text)
     unfinished.replace(path)
-
-
-def _command(experiment: str) -> str:
-    """The command that gives this result, wherever it is kept."""
-    FLAGS = flags.FLAGS
-    given = [name for name in FLAGS if FLAGS[name].present and name not in ("record", "resume", "run_folder")]
-    return shlex.join(["python", "-m", f"experiments.{experiment}", *(FLAGS[name].serialize() for name in given)])
 
 
 def _machine() -> str:

@@ -1,6 +1,7 @@
 """Typing with a tiny language model: what it says is the chain rule's, and what it types is what the keys allow."""
 
 import io
+import json
 from functools import partial
 
 import jax
@@ -102,12 +103,21 @@ def test_a_second_batch_of_the_same_shape_compiles_nothing(trained, compilations
 
 def test_test_of_typing_counts_words_of_the_test_text(trained):
     splits = data.TextSplits(FOX * 20, FOX * 6, FOX * 3)
-    scores = completion.t9_test(trained, splits)
-    for way in ("model", "dictionary", "mean of both"):  # here, no two words are on the same keys
-        assert scores[way] == {"% words right": 100.0, "keystrokes per character": 1.0}
+    scores, baselines = completion.t9_test(trained, splits)
+    for way in ("the model", "the dictionary", "both, their mean"):  # here, no two words are on the same keys
+        found = baselines if way == "the dictionary" else scores
+        assert (found[f"% words right, {way}"], found[f"keystrokes per character, {way}"]) == (100.0, 1.0)
     letters = [completion.multitap(word) + 1 for word in FOX.replace(".", "").split()]
     by_letter = sum(letters) / (len(FOX) - 1)
-    assert scores["no help, letter by letter"]["keystrokes per character"] == pytest.approx(by_letter)
+    assert baselines["keystrokes per character, no help, letter by letter"] == pytest.approx(by_letter)
+
+
+def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
+    monkeypatch.setattr(completion, "TEST_WORDS", 20)
+    run_main("--t9_test", "--prompt=the", f"--record={tmp_path / 'row.json'}")
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["command"] == "python -m experiments.completion --prompt=the --t9_test"
+    assert "% words right, the model" in row["scores"] and "% words right, the dictionary" in row["baselines"]
 
 
 def test_main_types_word_after_word(run_main, capsys):
