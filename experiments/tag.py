@@ -39,7 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", "brown/tags", "A TFDS set of tagged sentences: brown/tags, or any that TFDS knows.")
     flags.DEFINE_string("words", "tokens", "The feature of the data set with the words.")
     flags.DEFINE_string("tags", "tags", "The feature with a tag for each.")
-    recipe.define_flags(hidden_size=128, batch_size=64, epochs=2, learning_rate=4e-3, dropout=0.3)
+    recipe.define_flags(hidden_size=128, batch_size=64, epochs=1.5, learning_rate=4e-3, dropout=0.3)
     flags.DEFINE_bool("crf", False, "Choose the tags of a sentence together.")
     flags.DEFINE_integer("word_size", 128, "Size of an embedded word.")
     flags.DEFINE_integer("letter_size", 32, "Size of an embedded letter.")

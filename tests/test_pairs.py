@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.pairs import headline, kind, phrase_table, pronunciation, python_code, symbols, translation
+from experiments.pairs import headline, kind, phrase_table, pronunciation, python_code, reply, symbols, translation
 from seqjax.data import BOS, EOS, PAD, UNK
 
 TEXTS = ["le chat dort.", "le chien dort !", "un chat noir"]
@@ -49,6 +49,11 @@ def test_any_of_the_right_translations_will_do():
 def test_first_words_are_as_many_as_are_best():
     train = [(f"{a} {b} and more of it", f"{a} {b}") for a in ("red", "blue") for b in ("ball", "tree")]
     assert headline.first_words(train, ["green house of glass"]) == ["green house"]
+
+
+def test_the_most_frequent_reply_answers_everything():
+    train = [("hi", "yes"), ("ho", "no"), ("ha", "no")]
+    assert reply.most_frequent(train, ["hi", "who?"]) == ["no", "no"]
 
 
 def test_phrases_are_consistent_with_the_alignment():

@@ -32,5 +32,12 @@ KIND = Kind(
     scores=chrf,
     baselines={"the first words": first_words},
     length_penalty=mean_log_prob,
-    defaults={"batch_size": 64, "max_length": 100},
+    defaults={
+        "batch_size": 64,
+        "buckets": 3,
+        "max_length": 60,
+        "epochs": 2.5,
+        "tie_embeddings": True,
+        "copying": True,
+    },
 )

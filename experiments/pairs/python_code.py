@@ -34,7 +34,7 @@ SYNTAX_TREE = Kind(
     target_symbols=None,
     scores=scores,
     baselines={"the tree of the nearest expression": nearest_source},
-    defaults={"batch_size": 64, "max_length": 50},
+    defaults={"batch_size": 64, "max_length": 50, "epochs": 1.4, "copying": True},
 )
 SIGNATURE = SYNTAX_TREE._replace(
     title="signature",
@@ -42,5 +42,5 @@ SIGNATURE = SYNTAX_TREE._replace(
     source="docstring subword",
     target="signature subword",
     baselines={"the signature of the nearest docstring": nearest_source},
-    defaults={"batch_size": 64, "max_length": 60, "epochs": 12},
+    defaults={"batch_size": 64, "max_length": 60, "epochs": 12, "copying": True},
 )

@@ -1,8 +1,19 @@
 """From what one person says to what another replies, by subwords that both share."""
 
-from experiments.pairs.kind import Kind, nearest_source
+from collections import Counter
+from collections.abc import Sequence
+
+from experiments.pairs.kind import Kind, Pairs, nearest_source
 from experiments.pairs.symbols import subwords
 from experiments.pairs.translation import chrf
+from seqjax.decoding import mean_log_prob
+
+
+def most_frequent(train: Pairs, sources: Sequence[str]) -> list[str]:
+    """Answers with the reply that is given most often."""
+    [(reply, _)] = Counter(reply for _, reply in train).most_common(1)
+    return [reply] * len(sources)
+
 
 KIND = Kind(
     title="reply",
@@ -12,6 +23,7 @@ KIND = Kind(
     source_symbols=subwords(4000),
     target_symbols=None,
     scores=chrf,
-    baselines={"the reply to the nearest prompt": nearest_source},
-    defaults={"batch_size": 64, "max_length": 30},
+    baselines={"the most frequent reply": most_frequent, "the reply to the nearest prompt": nearest_source},
+    length_penalty=mean_log_prob,
+    defaults={"batch_size": 64, "max_length": 30, "epochs": 1.2},
 )

@@ -41,5 +41,5 @@ KIND = Kind(
         "a phrase table": phrase_table.translate,
     },
     length_penalty=mean_log_prob,
-    defaults={"batch_size": 64, "max_length": 25, "epochs": 2.0},
+    defaults={"batch_size": 64, "max_length": 25, "epochs": 1.6, "copying": True},
 )
