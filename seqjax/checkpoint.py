@@ -53,7 +53,7 @@ def save(folder: str | os.PathLike, state: Any, metadata: dict[str, Any], *, kee
       TypeError: if JSON cannot hold the metadata.
     """
     if keep < 1:
-        raise ValueError(f"keep must be at least 1, got {keep}")
+        raise ValueError(f"keep: expected at least 1, got {keep}")
     description = json.dumps(metadata, indent=1)
     folder = pathlib.Path(folder).absolute()
     written = _numbered(folder)

@@ -59,7 +59,7 @@ def gradient_rms(loss_fn: LossFn, params: Params, carry: Carry, batches: Iterabl
         squares, carry = add_squares(squares, params, carry, batch)
         count += 1
     if not count:
-        raise ValueError("batches must not be empty")
+        raise ValueError("batches: expected at least one, got none")
     return jax.tree.map(lambda square: jnp.sqrt(square / count), squares)
 
 
@@ -91,11 +91,11 @@ def make_dynamic_eval_step(
     (1.0, 2.0)
     """
     if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+        raise ValueError(f"learning_rate: expected a number above 0, got {learning_rate}")
     if not 0 <= decay <= 1:
-        raise ValueError(f"decay must be in [0, 1], got {decay}")
+        raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
     if not epsilon > 0:
-        raise ValueError(f"epsilon must be above 0, got {epsilon}")
+        raise ValueError(f"epsilon: expected a number above 0, got {epsilon}")
 
     @jax.jit
     def dynamic_eval_step(state: DynamicEvalState, batch: Batch) -> tuple[DynamicEvalState, Metrics]:

@@ -40,7 +40,7 @@ def edit_distance(
     """
     for name, sequence in (("a", a), ("b", b)):
         if sequence.ndim != 1:
-            raise ValueError(f"{name} must have one axis, got the shape {sequence.shape}")
+            raise ValueError(f"{name}: expected one axis, got the shape {sequence.shape}")
     columns = jnp.arange(b.shape[0] + 1, dtype=jnp.int32)
 
     def next_row(row: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
@@ -64,7 +64,7 @@ def first_of_equal(tokens: Integer[Array, "*B n L"], lengths: Integer[Array, "*B
     Array([ True,  True, False, False], dtype=bool)
     """
     if tokens.shape[:-1] != lengths.shape:
-        raise ValueError(f"lengths must have the shape {tokens.shape[:-1]} of tokens less an axis, got {lengths.shape}")
+        raise ValueError(f"lengths: expected the shape {tokens.shape[:-1]} of tokens less an axis, got {lengths.shape}")
     padding = jnp.arange(tokens.shape[-1]) >= lengths[..., None]
     same = (tokens[..., :, None, :] == tokens[..., None, :, :]) | padding[..., :, None, :]
     equal = same.all(axis=-1) & (lengths[..., :, None] == lengths[..., None, :])
@@ -104,9 +104,9 @@ def expected_risk(
     """
     for name, array in (("risks", risks), ("mask", mask)):
         if array is not None and array.shape != log_probs.shape:
-            raise ValueError(f"{name} must have the shape {log_probs.shape} of log_probs, got {array.shape}")
+            raise ValueError(f"{name}: expected the shape {log_probs.shape} of log_probs, got {array.shape}")
     if not sharpness > 0.0:
-        raise ValueError(f"sharpness must be above 0, got {sharpness}")
+        raise ValueError(f"sharpness: expected a number above 0, got {sharpness}")
     risks = jax.lax.stop_gradient(risks)
     if mask is None:
         return (jax.nn.softmax(sharpness * log_probs) * risks).sum(axis=-1)

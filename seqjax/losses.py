@@ -128,12 +128,12 @@ def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: f
         ("mask", mask, jnp.bool_),
     ):
         if array is not None and not jnp.issubdtype(array.dtype, kind):
-            raise TypeError(f"{name} must be of type {kind.__name__}, got {array.dtype}")
+            raise TypeError(f"{name}: expected the type {kind.__name__}, got {array.dtype}")
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
-            f"targets must have the shape {logits.shape[:-1]} of logits without its last axis, got {targets.shape}"
+            f"targets: expected the shape {logits.shape[:-1]} of logits without its last axis, got {targets.shape}"
         )
     if mask is not None and mask.shape != targets.shape:
-        raise ValueError(f"mask must have the shape {targets.shape} of targets, got {mask.shape}")
+        raise ValueError(f"mask: expected the shape {targets.shape} of targets, got {mask.shape}")
     if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        raise ValueError(f"label_smoothing: expected a number in [0, 1), got {label_smoothing}")

@@ -69,5 +69,5 @@ def inverse_sigmoid_decay(k: float) -> Callable[[int | Int[Array, ""]], Float[Ar
     0.01 0.50 1.00
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+        raise ValueError(f"k: expected at least 1, got {k}")
     return lambda step: 1 - k / (k + jnp.exp(step / k))

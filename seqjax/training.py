@@ -66,7 +66,7 @@ def init_train_state(
     0
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError(f"key must be a typed key as jax.random.key makes them, got {key!r}")
+        raise TypeError(f"key: expected a typed key as jax.random.key makes them, got {key!r}")
     zero = jnp.zeros((), jnp.int32)
     opt_state = _with_clipping(optimizer, 1.0).init(params)
     return jax.tree.map(_copy, TrainState(params, opt_state, carry, step=zero, skipped=zero, clipped=zero, key=key))
@@ -112,7 +112,7 @@ def make_train_step(
     (Array([-0.5, -1. ], dtype=float32), 1)
     """
     if not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm must be above 0, got {max_grad_norm}")
+        raise ValueError(f"max_grad_norm: expected a number above 0, got {max_grad_norm}")
     clipping_optimizer = _with_clipping(optimizer, max_grad_norm)
     loss_and_grad = jax.value_and_grad(_checked(loss_fn), has_aux=True)
 
@@ -172,18 +172,20 @@ def _checked(loss_fn: LossFn) -> LossFn:
             case loss, (new_carry, dict() as metrics):
                 pass
             case other:
-                raise TypeError(f"loss_fn must return (loss, (carry, metrics)), got {jax.tree.structure(other)}")
+                raise TypeError(
+                    f"loss_fn: expected it to return (loss, (carry, metrics)), got {jax.tree.structure(other)}"
+                )
         for name, value in ({"loss": loss} | metrics).items():
             if jnp.shape(value):
-                raise ValueError(f"loss_fn must return scalars, but {name} has the shape {jnp.shape(value)}")
+                raise ValueError(f"loss_fn: expected it to return scalars, got {name} of shape {jnp.shape(value)}")
         if reserved := sorted({"loss", "grad_norm", "clipped_share", "skipped"} & metrics.keys()):
-            raise ValueError(f"loss_fn must leave the names of its metrics {reserved} to the step")
+            raise ValueError(f"loss_fn: expected other names of metrics, got {reserved}, which the step gives")
         expected, found = _leaves(carry), _leaves(new_carry)
         for path in [*expected, *found]:
             if expected.get(path) != found.get(path):
                 raise ValueError(
-                    f"loss_fn must return a carry like the one it got, but carry{path} was "
-                    f"{expected.get(path, 'absent')} and is {found.get(path, 'absent')}"
+                    f"loss_fn: expected it to return a carry like its own, carry{path} "
+                    f"{expected.get(path, 'absent')}, got {found.get(path, 'absent')}"
                 )
         return loss, (new_carry, metrics)
 

@@ -103,7 +103,7 @@ def test_the_last_ones_are_kept_and_the_newest_is_latest(tmp_path):
     paths = [save(tmp_path, everything(n), {"n": n}, keep=2) for n in range(4)]
     assert sorted(tmp_path.iterdir()) == paths[2:]
     assert latest(tmp_path).metadata == {"n": 3}
-    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="keep: expected at least 1, got 0"):
         save(tmp_path, everything(), {}, keep=0)
 
 

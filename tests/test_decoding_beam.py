@@ -313,14 +313,22 @@ def test_float64(x64):
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"beam_size": 0}, ValueError, "beam_size must be at least 1 but is 0"),
-        ({"n_best": 0}, ValueError, "n_best must be at least 1 and at most beam_size, 2, but is 0"),
-        ({"n_best": 3}, ValueError, "n_best must be at least 1 and at most beam_size, 2, but is 3"),
-        ({"max_length": 0}, ValueError, "max_length must be at least 1 but is 0"),
-        ({"eos": 9}, ValueError, "eos must be a token below 4"),
-        ({"length_penalty": lambda log_prob, length: length}, TypeError, "length_penalty must return a scalar float"),
-        ({"length_penalty": lambda log_prob, length: (log_prob,)}, TypeError, "length_penalty must return"),
-        ({"coverage_penalty": lambda context, state: state}, TypeError, "coverage_penalty must return a scalar float"),
+        ({"beam_size": 0}, ValueError, "beam_size: expected at least 1, got 0"),
+        ({"n_best": 0}, ValueError, "n_best: expected at least 1 and at most beam_size, 2, got 0"),
+        ({"n_best": 3}, ValueError, "n_best: expected at least 1 and at most beam_size, 2, got 3"),
+        ({"max_length": 0}, ValueError, "max_length: expected at least 1, got 0"),
+        ({"eos": 9}, ValueError, "eos: expected a token below 4"),
+        (
+            {"length_penalty": lambda log_prob, length: length},
+            TypeError,
+            "length_penalty: expected it to return a scalar float",
+        ),
+        ({"length_penalty": lambda log_prob, length: (log_prob,)}, TypeError, "length_penalty: expected it to return"),
+        (
+            {"coverage_penalty": lambda context, state: state},
+            TypeError,
+            "coverage_penalty: expected it to return a scalar float",
+        ),
         ({"processors": (decoding.ban([0, 1, 2, 3]),)}, ValueError, r"no token to row\(s\) \[0, 1\]"),
     ],
 )

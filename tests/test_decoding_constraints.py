@@ -198,14 +198,17 @@ def test_new_constraints_compile_nothing_and_lower(compilations, lowers):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: decoding.no_repeat_ngram(0), "n must be at least 1 but is 0"),
-        (lambda: decoding.repetition_penalty(0.9), "theta must be at least 1 but is 0.9"),
-        (lambda: decoding.finite_state(np.array([[0, 2], [1, -1]])), "below the number of states, 2"),
-        (lambda: decoding.finite_state(np.array([[0, 1], [1, -1]]), start=2), "below the number of states, 2"),
-        (lambda: decoding.trie([], 4, eos=0), "words must not be empty"),
-        (lambda: decoding.trie([[1], []], 4, eos=0), "at least one token but is empty"),
-        (lambda: decoding.trie([[1, 0]], 4, eos=0), r"not eos or separator: \[1, 0\]"),
-        (lambda: decoding.trie([[1, 2]], 4, eos=0, separator=2), r"not eos or separator: \[1, 2\]"),
+        (lambda: decoding.no_repeat_ngram(0), "n: expected at least 1, got 0"),
+        (lambda: decoding.repetition_penalty(0.9), "theta: expected at least 1, got 0.9"),
+        (lambda: decoding.finite_state(np.array([[0, 2], [1, -1]])), "transitions: expected states below 2.*got 2"),
+        (
+            lambda: decoding.finite_state(np.array([[0, 1], [1, -1]]), start=2),
+            "start: expected a state from 0 to 1, got 2",
+        ),
+        (lambda: decoding.trie([], 4, eos=0), "words: expected at least one, got none"),
+        (lambda: decoding.trie([[1], []], 4, eos=0), "at least one token in each"),
+        (lambda: decoding.trie([[1, 0]], 4, eos=0), r"not eos or separator, got \[1, 0\]"),
+        (lambda: decoding.trie([[1, 2]], 4, eos=0, separator=2), r"not eos or separator, got \[1, 2\]"),
         (lambda: decoding.trie([[4]], 4, eos=0), "tokens below 4"),
     ],
 )

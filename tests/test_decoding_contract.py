@@ -19,26 +19,26 @@ GOOD = {
 }
 
 BAD = [
-    ({"max_length": 0}, ValueError, "max_length must be at least 1 but is 0"),
-    ({"eos": 4}, ValueError, "eos must be a token below 4"),
-    ({"eos": -1}, ValueError, "eos must be a token below 4"),
+    ({"max_length": 0}, ValueError, "max_length: expected at least 1, got 0"),
+    ({"eos": 4}, ValueError, "eos: expected a token below 4"),
+    ({"eos": -1}, ValueError, "eos: expected a token below 4"),
     ({"bos": 0.5}, TypeError, "bos"),
-    ({"bos": jnp.zeros(3, int)}, ValueError, r"bos must be a token or 2 tokens.*\(3,\)"),
-    ({"state": {"h": jnp.zeros(())}}, ValueError, r"state\['h'\] must lead with the batch axis"),
+    ({"bos": jnp.zeros(3, int)}, ValueError, r"bos: expected a token or 2 tokens.*\(3,\)"),
+    ({"state": {"h": jnp.zeros(())}}, ValueError, r"state\['h'\]: expected the batch axis first"),
     ({"state": {"h": jnp.zeros((3, 5))}}, ValueError, r"state\['h'\] has 3 rows but context has 2"),
-    ({"state": (), "context": None}, ValueError, "must have a batch axis"),
+    ({"state": (), "context": None}, ValueError, "nothing has a batch axis"),
     ({"state": jnp.zeros((0, 5)), "context": None}, ValueError, "at least one row"),
-    ({"step": lambda p, c, s, t: jnp.zeros(4)}, TypeError, r"pair \(logits, state\) but returned float32\[4\]"),
-    ({"step": lambda p, c, s, t: (jnp.zeros((1, 4)), s)}, ValueError, r"shape \[V\] but are float32\[1, 4\]"),
-    ({"step": lambda p, c, s, t: (jnp.zeros(()), s)}, ValueError, r"shape \[V\] but are float32\[\]"),
-    ({"step": lambda p, c, s, t: (jnp.zeros(0), s)}, ValueError, r"shape \[V\] but are float32\[0\]"),
-    ({"step": lambda p, c, s, t: (jnp.zeros(4, int), s)}, TypeError, r"array of floats but are int32\[4\]"),
+    ({"step": lambda p, c, s, t: jnp.zeros(4)}, TypeError, r"pair \(logits, state\), got float32\[4\]"),
+    ({"step": lambda p, c, s, t: (jnp.zeros((1, 4)), s)}, ValueError, r"shape \[V\], got float32\[1, 4\]"),
+    ({"step": lambda p, c, s, t: (jnp.zeros(()), s)}, ValueError, r"shape \[V\], got float32\[\]"),
+    ({"step": lambda p, c, s, t: (jnp.zeros(0), s)}, ValueError, r"shape \[V\], got float32\[0\]"),
+    ({"step": lambda p, c, s, t: (jnp.zeros(4, int), s)}, TypeError, r"array of floats, got int32\[4\]"),
     ({"step": lambda p, c, s, t: (jnp.zeros(4), s["h"])}, TypeError, "state of the structure"),
     ({"step": lambda p, c, s, t: (jnp.zeros(4), {"h": s["h"][:4]})}, ValueError, r"state\['h'\], float32\[5\].*\[4\]"),
     (
         {"step": lambda p, c, s, t: (jnp.zeros(4), {"h": s["h"] > 0})},
         TypeError,
-        r"float32\[5\], but returned bool\[5\]",
+        r"float32\[5\], got bool\[5\]",
     ),
     ({"processors": [lambda c, h, logits: logits[1:]]}, TypeError, r"processors\[0\].*float32\[4\].*float32\[3\]"),
     ({"processors": [lambda c, h, logits: logits > 0]}, TypeError, r"processors\[0\].*bool\[4\]"),
@@ -53,17 +53,17 @@ def test_wrong_argument_is_named(search, wrong, error, message):
 
 
 NO_SETTINGS = [
-    ({"max_length": 3.0}, "max_length must be an int, known before anything is traced, but is 3.0"),
-    ({"max_length": True}, "max_length must be an int"),
-    ({"eos": jnp.array(1)}, "eos must be an int"),
-    ({"bos": [0, 0]}, "bos must be a token or an array of tokens but is a list"),
-    ({"step": None}, "step must be a function but is None"),
-    ({"processors": decoding.top_k(2)}, "processors must be a sequence of functions but is the function"),
-    ({"processors": (0.8,)}, r"processors\[0\] must be a function but is 0.8"),
-    ({"length_penalty": 0.6}, "length_penalty must be a function but is 0.6"),
-    ({"coverage_penalty": 0.2}, "coverage_penalty must be a function but is 0.2"),
-    ({"beam_size": 2.0}, "beam_size must be an int"),
-    ({"n_best": 1.0}, "n_best must be an int"),
+    ({"max_length": 3.0}, "max_length: expected an int, known before anything is traced, got 3.0"),
+    ({"max_length": True}, "max_length: expected an int"),
+    ({"eos": jnp.array(1)}, "eos: expected an int"),
+    ({"bos": [0, 0]}, "bos: expected a token or an array of tokens, got a list"),
+    ({"step": None}, "step: expected a function, got None"),
+    ({"processors": decoding.top_k(2)}, "processors: expected a sequence of functions, got the function"),
+    ({"processors": (0.8,)}, r"processors\[0\]: expected a function, got 0.8"),
+    ({"length_penalty": 0.6}, "length_penalty: expected a function, got 0.6"),
+    ({"coverage_penalty": 0.2}, "coverage_penalty: expected a function, got 0.2"),
+    ({"beam_size": 2.0}, "beam_size: expected an int"),
+    ({"n_best": 1.0}, "n_best: expected an int"),
 ]
 
 
@@ -84,7 +84,7 @@ def test_a_step_that_fails_says_what_it_was_called_with(search):
 
 
 def test_number_of_samples_is_at_least_one():
-    with pytest.raises(ValueError, match="num_samples must be at least 1 but is 0"):
+    with pytest.raises(ValueError, match="num_samples: expected at least 1, got 0"):
         decoding.sample(jax.random.key(0), **GOOD, num_samples=0)
 
 

@@ -57,10 +57,10 @@ def test_new_values_compile_nothing_and_it_lowers(compilations, lowers):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"beam_size": 0}, "beam_size must be at least 1 but is 0"),
-        ({"groups": 0}, "groups must be at least 1 but is 0"),
-        ({"groups": 3}, "groups must divide beam_size, 4, but is 3"),
-        ({"diversity": -0.1}, "diversity must be at least 0 but is -0.1"),
+        ({"beam_size": 0}, "beam_size: expected at least 1, got 0"),
+        ({"groups": 0}, "groups: expected at least 1, got 0"),
+        ({"groups": 3}, "groups: expected a divisor of beam_size, 4, got 3"),
+        ({"diversity": -0.1}, "diversity: expected at least 0, got -0.1"),
     ],
 )
 def test_wrong_argument_is_named(wrong, message):

@@ -61,13 +61,13 @@ def test_ensemble_of_one_is_the_model(lowers):
 
 
 def test_refuses(unchecked):
-    with pytest.raises(ValueError, match="needs at least one step"):
+    with pytest.raises(ValueError, match="steps: expected at least one, got none"):
         decoding.ensemble()
-    with pytest.raises(ValueError, match="mean must be"):
+    with pytest.raises(ValueError, match="mean: expected"):
         decoding.ensemble(fixed, mean="median")
     step = decoding.ensemble(fixed, fixed)
     settings = {"bos": jnp.zeros(1, int), "eos": None, "max_length": 1}
-    with pytest.raises(ValueError, match=r"params must have a member for each of 2 models but has 1"):
+    with pytest.raises(ValueError, match=r"params: expected a member for each of 2 models, got 1"):
         decoding.greedy_search(step, (jnp.ones(2),), (None, None), ((), ()), **settings)
-    with pytest.raises(ValueError, match=r"same vocabulary but have \[2, 3\] logits"):
+    with pytest.raises(ValueError, match=r"one vocabulary, got \[2, 3\] logits"):
         decoding.greedy_search(step, (jnp.ones(2), jnp.ones(3)), (None, None), ((), ()), **settings)

@@ -71,7 +71,7 @@ def test_refuses_what_would_not_fit():
     weights = oracles.random_weights(4, 1, vocabulary=8)
     with pytest.raises(ValueError, match="at most 1048576 sequences but there are 8\\^9"):
         decoding.exhaustive_search(oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=1, max_length=9)
-    with pytest.raises(ValueError, match="n_best must be at least 1 but is 0"):
+    with pytest.raises(ValueError, match="n_best: expected at least 1, got 0"):
         decoding.exhaustive_search(
             oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=1, max_length=2, n_best=0
         )

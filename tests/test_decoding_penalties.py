@@ -33,5 +33,5 @@ def test_coverage_penalty_counts_what_is_there():
 
 
 def test_refuses_a_reward_for_what_is_not_covered():
-    with pytest.raises(ValueError, match="beta must be at least 0 but is -1"):
+    with pytest.raises(ValueError, match="beta: expected at least 0, got -1"):
         decoding.gnmt_coverage(-1.0, lambda context, state: state)

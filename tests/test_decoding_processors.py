@@ -66,14 +66,14 @@ def test_some_token_stays_and_equal_logits_share_their_fate(logits, factory, set
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("setting", [0.0, -0.1, 1.1, float("nan")])
 def test_share_outside_zero_to_one(factory, setting):
-    with pytest.raises(ValueError, match="must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match="expected a number above 0 and at most 1"):
         factory(setting)
 
 
 def test_refuses():
-    with pytest.raises(ValueError, match="k must be at least 1 but is 0"):
+    with pytest.raises(ValueError, match="k: expected at least 1, got 0"):
         decoding.top_k(0)
-    with pytest.raises(ValueError, match="temperature must be above 0 but is 0"):
+    with pytest.raises(ValueError, match="temperature: expected a number above 0, got 0"):
         decoding.temperature(0.0)
 
 

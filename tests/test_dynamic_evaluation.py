@@ -75,11 +75,11 @@ def test_lowers_everywhere(lowers):
 
 def test_wrong_arguments_are_named():
     for wrong, message in (
-        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
-        ({"decay": 1.5}, r"decay must be in \[0, 1\], got 1.5"),
-        ({"epsilon": 0.0}, "epsilon must be above 0, got 0.0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a number above 0, got 0.0"),
+        ({"decay": 1.5}, r"decay: expected a number in \[0, 1\], got 1.5"),
+        ({"epsilon": 0.0}, "epsilon: expected a number above 0, got 0.0"),
     ):
         with pytest.raises(ValueError, match=message):
             make_dynamic_eval_step(loss_fn, **{"learning_rate": 0.1, "decay": 0.1} | wrong)
-    with pytest.raises(ValueError, match="batches must not be empty"):
+    with pytest.raises(ValueError, match="batches: expected at least one, got none"):
         gradient_rms(loss_fn, PARAMS, CARRY, [])

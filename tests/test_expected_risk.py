@@ -113,14 +113,14 @@ def test_all_lower_and_new_lengths_compile_nothing(lowers, compilations):
 
 def test_bad_arguments(unchecked):
     row = jnp.zeros(3)
-    with pytest.raises(ValueError, match=r"risks must have the shape \(3,\) of log_probs, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"risks: expected the shape \(3,\) of log_probs, got \(2,\)"):
         expected_risk(row, row[:2])
-    with pytest.raises(ValueError, match=r"mask must have the shape \(3,\) of log_probs, got \(2,\)"):
+    with pytest.raises(ValueError, match=r"mask: expected the shape \(3,\) of log_probs, got \(2,\)"):
         expected_risk(row, row, mask=row[:2] > 0)
     for sharpness in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=f"sharpness must be above 0, got {sharpness}"):
+        with pytest.raises(ValueError, match=f"sharpness: expected a number above 0, got {sharpness}"):
             expected_risk(row, row, sharpness=sharpness)
-    with pytest.raises(ValueError, match=r"a must have one axis, got the shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"a: expected one axis, got the shape \(2, 3\)"):
         edit_distance(jnp.zeros((2, 3), int), 3, jnp.zeros(3, int), 3)
-    with pytest.raises(ValueError, match=r"lengths must have the shape \(2,\) of tokens less an axis, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"lengths: expected the shape \(2,\) of tokens less an axis, got \(3,\)"):
         first_of_equal(jnp.zeros((2, 3), int), jnp.zeros(3, int))

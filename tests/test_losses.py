@@ -124,12 +124,12 @@ def test_compiles_once_and_lowers_everywhere(loss, lowers, compilations):
 @pytest.mark.parametrize(
     "wrong, error, message",
     [
-        ({"logits": jnp.zeros((B, T, V), jnp.int32)}, TypeError, "logits must be of type floating, got int32"),
-        ({"targets": jnp.zeros((B, T))}, TypeError, "targets must be of type integer, got float32"),
-        ({"mask": jnp.ones((B, T))}, TypeError, "mask must be of type bool, got float32"),
-        ({"targets": jnp.zeros((B, T + 1), jnp.int32)}, ValueError, r"targets .* \(3, 4\) of logits .* got \(3, 5\)"),
-        ({"mask": jnp.ones((B, 1), bool)}, ValueError, r"mask .* \(3, 4\) .* got \(3, 1\)"),
-        ({"label_smoothing": 1.0}, ValueError, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        ({"logits": jnp.zeros((B, T, V), jnp.int32)}, TypeError, "logits: expected the type floating, got int32"),
+        ({"targets": jnp.zeros((B, T))}, TypeError, "targets: expected the type integer, got float32"),
+        ({"mask": jnp.ones((B, T))}, TypeError, "mask: expected the type bool, got float32"),
+        ({"targets": jnp.zeros((B, T + 1), jnp.int32)}, ValueError, r"targets: .* \(3, 4\) of logits .* got \(3, 5\)"),
+        ({"mask": jnp.ones((B, 1), bool)}, ValueError, r"mask: .* \(3, 4\) of targets, got \(3, 1\)"),
+        ({"label_smoothing": 1.0}, ValueError, r"label_smoothing: expected a number in \[0, 1\), got 1.0"),
     ],
 )
 def test_wrong_arguments_are_named(wrong, error, message, monkeypatch):

@@ -63,7 +63,7 @@ def test_inverse_sigmoid_decay_rises_from_almost_never_to_always(k):
 
 
 def test_inverse_sigmoid_decay_refuses_what_never_falls():
-    with pytest.raises(ValueError, match="^k must be at least 1, got 0.5"):
+    with pytest.raises(ValueError, match="^k: expected at least 1, got 0.5"):
         inverse_sigmoid_decay(0.5)
 
 

@@ -160,13 +160,13 @@ def test_eval_step_gets_no_key_and_hands_the_carry_on():
 @pytest.mark.parametrize(
     "loss_fn, error, message",
     [
-        (lambda p, c, b, k: (p["w"], (c, {})), ValueError, r"loss has the shape \(3,\)"),
-        (lambda p, c, b, k: (p["b"], (c, {"hits": p["w"]})), ValueError, r"hits has the shape \(3,\)"),
-        (lambda p, c, b, k: (p["b"], (c, {"loss": 1.0})), ValueError, r"names of its metrics \['loss'\]"),
-        (lambda p, c, b, k: (p["b"], (c[None], {})), ValueError, r"carry was float32\[\] and is float32\[1\]"),
-        (lambda p, c, b, k: (p["b"], (c > 0, {})), ValueError, r"carry was float32\[\] and is bool\[\]"),
-        (lambda p, c, b, k: (p["b"], ({"h": c}, {})), ValueError, r"carry was float32\[\] and is absent"),
-        (lambda p, c, b, k: (p["b"], {}), TypeError, r"loss_fn must return \(loss, \(carry, metrics\)\)"),
+        (lambda p, c, b, k: (p["w"], (c, {})), ValueError, r"got loss of shape \(3,\)"),
+        (lambda p, c, b, k: (p["b"], (c, {"hits": p["w"]})), ValueError, r"got hits of shape \(3,\)"),
+        (lambda p, c, b, k: (p["b"], (c, {"loss": 1.0})), ValueError, r"names of metrics, got \['loss'\]"),
+        (lambda p, c, b, k: (p["b"], (c[None], {})), ValueError, r"carry float32\[\], got float32\[1\]"),
+        (lambda p, c, b, k: (p["b"], (c > 0, {})), ValueError, r"carry float32\[\], got bool\[\]"),
+        (lambda p, c, b, k: (p["b"], ({"h": c}, {})), ValueError, r"carry float32\[\], got absent"),
+        (lambda p, c, b, k: (p["b"], {}), TypeError, r"loss_fn: expected it to return \(loss, \(carry, metrics\)\)"),
     ],
 )
 def test_what_a_loss_returns_is_checked(loss_fn, error, message):
@@ -179,11 +179,11 @@ def test_what_a_loss_returns_is_checked(loss_fn, error, message):
 
 def test_an_old_style_key_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # its checks would come first
-    with pytest.raises(TypeError, match="key must be a typed key"):
+    with pytest.raises(TypeError, match="key: expected a typed key"):
         init_train_state(jnp.ones(2), optax.sgd(0.1), (), jax.random.PRNGKey(0))
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, -1.0, math.nan])
 def test_max_grad_norm_must_be_positive(max_grad_norm):
-    with pytest.raises(ValueError, match=f"max_grad_norm must be above 0, got {max_grad_norm}"):
+    with pytest.raises(ValueError, match=f"max_grad_norm: expected a number above 0, got {max_grad_norm}"):
         make_train_step(linear_loss, optax.sgd(0.1), max_grad_norm)

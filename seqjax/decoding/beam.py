@@ -145,7 +145,7 @@ def _beam_search(
 ) -> Decoded:  # fmt: skip
     check_count("beam_size", beam_size)
     if not 1 <= n_best <= beam_size:
-        raise ValueError(f"n_best must be at least 1 and at most beam_size, {beam_size}, but is {n_best}")
+        raise ValueError(f"n_best: expected at least 1 and at most beam_size, {beam_size}, got {n_best}")
     batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
     score = scoring(length_penalty, coverage_penalty, context, state)
 

@@ -78,15 +78,18 @@ def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start:
       start: the state before the first token.
 
     Raises:
-      ValueError: if a transition leads to no state.
+      ValueError: if a transition leads to no state, or `start` is none.
 
     >>> alternating = finite_state(np.array([[1, -1], [-1, 0]]))
     >>> alternating(None, History(jnp.array([0, 1, 0]), jnp.int32(3)), jnp.zeros(2))
     Array([-inf,   0.], dtype=float32)
     """
     transitions = np.asarray(transitions)
-    if transitions.max() >= len(transitions) or not 0 <= start < len(transitions):
-        raise ValueError(f"transitions and start must be below the number of states, {len(transitions)}")
+    states = len(transitions)
+    if transitions.max() >= states:
+        raise ValueError(f"transitions: expected states below {states}, one for each row, got {transitions.max()}")
+    if not 0 <= start < states:
+        raise ValueError(f"start: expected a state from 0 to {states - 1}, got {start}")
     return Partial(_finite_state, jnp.asarray(transitions), start)
 
 
@@ -115,16 +118,18 @@ def trie(
         node = 0
         for token in word:
             if token in reserved or not 0 <= token < vocabulary_size:
-                raise ValueError(f"a word must have tokens below {vocabulary_size}, not eos or separator: {list(word)}")
+                raise ValueError(
+                    f"words: expected tokens below {vocabulary_size}, not eos or separator, got {list(word)}"
+                )
             if token not in children[node]:
                 children.append({})
                 children[node][token] = len(children) - 1
             node = children[node][token]
         if node == 0:
-            raise ValueError("a word must have at least one token but is empty")
+            raise ValueError("words: expected at least one token in each, got an empty word")
         children[node].update({end: 0 for end in reserved if end is not None})
     if len(children) == 1:
-        raise ValueError("words must not be empty")
+        raise ValueError("words: expected at least one, got none")
     transitions = np.full((len(children), vocabulary_size), -1, np.int32)
     for node, edges in enumerate(children):
         transitions[node, list(edges.keys())] = list(edges.values())
@@ -144,7 +149,7 @@ def repetition_penalty(theta: float) -> Processor:
     Array([-1., -2., -3.], dtype=float32)
     """
     if not theta >= 1:
-        raise ValueError(f"theta must be at least 1 but is {theta}")
+        raise ValueError(f"theta: expected at least 1, got {theta}")
     return Partial(_repetition_penalty, theta)
 
 

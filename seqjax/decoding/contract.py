@@ -81,13 +81,13 @@ def check_search(
     context, state = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (context, state))
     vocabulary, dtype = _check_step(step, params, context, state, batch)
     if eos is not None and not 0 <= eos < vocabulary:
-        raise ValueError(f"eos must be a token below {vocabulary}, the number of logits, but is {eos}")
+        raise ValueError(f"eos: expected a token below {vocabulary}, the number of logits, got {eos}")
     history = jax.eval_shape(lambda: History(jnp.zeros(max_length, jnp.int32), jnp.int32(0)))
     logits = jax.ShapeDtypeStruct((vocabulary,), _at_least_float32(dtype))
     for place, processor in enumerate(processors):
         got = jax.eval_shape(processor, context, history, logits)
         if _described(got) != _described(logits):
-            raise TypeError(f"processors[{place}] must return {_described(logits)} but returned {_described(got)}")
+            raise TypeError(f"processors[{place}]: expected it to return {_described(logits)}, got {_described(got)}")
     return batch, vocabulary
 
 
@@ -95,14 +95,14 @@ def check_count(name: str, value: int) -> None:
     """Raises TypeError unless the argument called `name` is an int, ValueError unless it is at least 1."""
     as_settings(**{name: value})
     if value < 1:
-        raise ValueError(f"{name} must be at least 1 but is {value}")
+        raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def as_settings(**settings: int | None) -> dict[str, int | None]:
     """Gives what a search compiles for, each value anew; raises TypeError for one that is no int."""
     for name, value in settings.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
-            raise TypeError(f"{name} must be an int, known before anything is traced, but is {value!r}")
+            raise TypeError(f"{name}: expected an int, known before anything is traced, got {value!r}")
     return settings
 
 
@@ -124,14 +124,14 @@ def as_argument(name: str, function: Callable) -> Partial:
     Raises TypeError if the argument called `name` is no function.
     """
     if not callable(function):
-        raise TypeError(f"{name} must be a function but is {function!r}")
+        raise TypeError(f"{name}: expected a function, got {function!r}")
     return function if isinstance(function, Partial) else Partial(function)
 
 
 def as_arguments(processors: Sequence[Processor]) -> tuple[Partial, ...]:
     """Makes each processor an argument of `jit`."""
     if callable(processors):
-        raise TypeError(f"processors must be a sequence of functions but is the function {processors!r}")
+        raise TypeError(f"processors: expected a sequence of functions, got the function {processors!r}")
     return tuple(as_argument(f"processors[{place}]", processor) for place, processor in enumerate(processors))
 
 
@@ -201,24 +201,24 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             leaf_name = name + jax.tree_util.keystr(path)
             if not jnp.ndim(leaf):
-                raise ValueError(f"{leaf_name} must lead with the batch axis but is a scalar")
+                raise ValueError(f"{leaf_name}: expected the batch axis first, got a scalar")
             batch = batch or (leaf.shape[0], leaf_name)
             if leaf.shape[0] != batch[0]:
                 raise ValueError(f"{leaf_name} has {leaf.shape[0]} rows but {batch[1]} has {batch[0]}")
     if isinstance(bos, list | tuple):
-        raise TypeError(f"bos must be a token or an array of tokens but is a {type(bos).__name__}")
+        raise TypeError(f"bos: expected a token or an array of tokens, got a {type(bos).__name__}")
     if not jnp.issubdtype(jnp.result_type(bos), jnp.integer):
-        raise TypeError(f"bos must be a token or an array of tokens but is of type {jnp.result_type(bos)}")
+        raise TypeError(f"bos: expected a token or an array of tokens, got one of type {jnp.result_type(bos)}")
     if batch is None and jnp.ndim(bos) == 1:
         batch = (len(bos), "bos")
     if batch is None:
         raise ValueError(
-            "state, context or bos must have a batch axis, but state and context are empty and bos is a scalar"
+            "bos: expected one for each row where state and context are empty, got a scalar: nothing has a batch axis"
         )
     if jnp.shape(bos) not in ((), (batch[0],)):
-        raise ValueError(f"bos must be a token or {batch[0]} tokens, one for each row, but has shape {jnp.shape(bos)}")
+        raise ValueError(f"bos: expected a token or {batch[0]} tokens, one for each row, got shape {jnp.shape(bos)}")
     if not batch[0]:
-        raise ValueError(f"the batch must have at least one row but {batch[1]} has none")
+        raise ValueError(f"{batch[1]}: expected at least one row, got none")
     return batch[0]
 
 
@@ -234,23 +234,23 @@ def _check_step(step: Step, params: Params, context: Context, state: State, batc
         )
         raise
     if not (isinstance(returned, tuple) and len(returned) == 2):
-        raise TypeError(f"step must return the pair (logits, state) but returned {_described(returned)}")
+        raise TypeError(f"step: expected it to return the pair (logits, state), got {_described(returned)}")
     logits, new_state = returned
     if not (isinstance(logits, jax.ShapeDtypeStruct) and jnp.issubdtype(logits.dtype, jnp.floating)):
-        raise TypeError(f"the logits that step returns must be an array of floats but are {_described(logits)}")
+        raise TypeError(f"step: expected it to return logits that are an array of floats, got {_described(logits)}")
     if logits.ndim != 1 or not logits.size:
-        raise ValueError(f"the logits that step returns must have the shape [V] but are {_described(logits)}")
+        raise ValueError(f"step: expected it to return logits of the shape [V], got {_described(logits)}")
     if jax.tree.structure(new_state) != jax.tree.structure(state):  # type: ignore[operator]  # jaxlib ships no types
         raise TypeError(
-            "step must return a state of the structure it was given, "
-            f"{jax.tree.structure(state)}, but returned {jax.tree.structure(new_state)}"
+            "step: expected it to return a state of the structure it was given, "
+            f"{jax.tree.structure(state)}, got {jax.tree.structure(new_state)}"
         )
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(new_state), strict=True):
         if _described(old) != _described(new):
             error = ValueError if old.shape != new.shape else TypeError
             raise error(
-                f"step must keep shape and type of state{jax.tree_util.keystr(path)}, "
-                f"{_described(old)}, but returned {_described(new)}"
+                f"step: expected it to keep shape and type of state{jax.tree_util.keystr(path)}, "
+                f"{_described(old)}, got {_described(new)}"
             )
     return logits.size, logits.dtype
 

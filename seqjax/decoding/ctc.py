@@ -66,7 +66,7 @@ def ctc_loss(
     (batch, frames, _), count = logits.shape, labels.shape[1]
     if labels.shape[0] != batch or label_lengths.shape != (batch,):
         shapes = f"{labels.shape} and {label_lengths.shape}"
-        raise ValueError(f"labels and label_lengths must have {batch} rows, as logits do, but have shapes {shapes}")
+        raise ValueError(f"labels, label_lengths: expected {batch} rows, as logits have, got shapes {shapes}")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     padded_frame = jnp.arange(frames) >= lengths[:, None]
     padded_label = jnp.arange(count) >= label_lengths[:, None]
@@ -168,7 +168,7 @@ def ctc_beam_search(
     _check_frames(logits, lengths, blank)
     check_count("beam_size", beam_size)
     if not 1 <= n_best <= beam_size:
-        raise ValueError(f"n_best must be at least 1 and at most beam_size, {beam_size}, but is {n_best}")
+        raise ValueError(f"n_best: expected at least 1 and at most beam_size, {beam_size}, got {n_best}")
     if language_model is not None:
         language_model = language_model._replace(step=as_argument("language_model.step", language_model.step))
     return _ctc_beam_search(logits, lengths, language_model, beam_size=beam_size, n_best=n_best, blank=blank, pad=pad)
@@ -198,8 +198,8 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
         step, params, context, state, bos, weight, bonus = language_model
         predicts = check_search(step, (), params, context, state, bos, None, 1)
         if predicts != (batch, vocabulary):
-            frame = f"{batch} rows and {vocabulary} logits, as the frames do"
-            raise ValueError(f"the language model must have {frame}, but has {predicts[0]} and {predicts[1]}")
+            frame = f"{batch} rows and {vocabulary} logits, as the frames have"
+            raise ValueError(f"language_model: expected {frame}, got {predicts[0]} and {predicts[1]}")
         bos, state = first_tokens(bos, (batch, beam_size)), repeat_state(state, beam_size)
 
     def predict(context: Context, state: State, token: Array) -> tuple[Array, State]:
@@ -299,8 +299,8 @@ def _where(condition: Bool[Array, "*K"], chosen: State, otherwise: State) -> Sta
 
 def _check_frames(logits: Array, lengths: Array, blank: int) -> None:
     if logits.ndim != 3 or not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(f"logits must be floats of shape [B, T, V] but are {logits.dtype}{list(logits.shape)}")
+        raise ValueError(f"logits: expected floats of shape [B, T, V], got {logits.dtype}{list(logits.shape)}")
     if lengths.shape != logits.shape[:1]:
-        raise ValueError(f"lengths must have the shape {logits.shape[:1]} but have {lengths.shape}")
+        raise ValueError(f"lengths: expected the shape {logits.shape[:1]}, got {lengths.shape}")
     if not 0 <= blank < logits.shape[2]:
-        raise ValueError(f"blank must be a symbol below {logits.shape[2]} but is {blank}")
+        raise ValueError(f"blank: expected a symbol below {logits.shape[2]}, got {blank}")

@@ -79,7 +79,7 @@ def diverse_beam_search(
     [[0, 0, 0], [1, 1, 1]]
     """
     if not diversity >= 0:
-        raise ValueError(f"diversity must be at least 0 but is {diversity}")
+        raise ValueError(f"diversity: expected at least 0, got {diversity}")
     processors = as_arguments(processors)
     coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
     functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
@@ -102,7 +102,7 @@ def _diverse_beam_search(
     check_count("beam_size", beam_size)
     check_count("groups", groups)
     if beam_size % groups:
-        raise ValueError(f"groups must divide beam_size, {beam_size}, but is {groups}")
+        raise ValueError(f"groups: expected a divisor of beam_size, {beam_size}, got {groups}")
     batch, vocabulary = check_search(step, processors, params, context, state, bos, eos, max_length)
     score = scoring(length_penalty, coverage_penalty, context, state)
     size = beam_size // groups

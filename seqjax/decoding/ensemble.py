@@ -34,20 +34,20 @@ def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] =
     ['0.70', '0.30']
     """
     if not steps:
-        raise ValueError("an ensemble needs at least one step")
+        raise ValueError("steps: expected at least one, got none")
     if mean not in ("probabilities", "log_probabilities"):
-        raise ValueError(f"mean must be 'probabilities' or 'log_probabilities' but is {mean!r}")
+        raise ValueError(f"mean: expected 'probabilities' or 'log_probabilities', got {mean!r}")
 
     def step(
         params: tuple[Params, ...], context: tuple[Context, ...], state: tuple[State, ...], token: Int[Array, ""]
     ) -> tuple[Float[Array, " V"], tuple[State, ...]]:
         for name, members in ("params", params), ("context", context), ("state", state):
             if len(members) != len(steps):
-                raise ValueError(f"{name} must have a member for each of {len(steps)} models but has {len(members)}")
+                raise ValueError(f"{name}: expected a member for each of {len(steps)} models, got {len(members)}")
         models = zip(steps, params, context, state, strict=True)
         logits, states = zip(*(one(p, c, s, token) for one, p, c, s in models), strict=True)
         if len({each.shape for each in logits}) > 1:
-            raise ValueError(f"models must have the same vocabulary but have {[each.size for each in logits]} logits")
+            raise ValueError(f"steps: expected models of one vocabulary, got {[each.size for each in logits]} logits")
         log_probs = jax.nn.log_softmax(jnp.stack(logits))
         if mean == "log_probabilities":
             return jnp.mean(log_probs, axis=0), states

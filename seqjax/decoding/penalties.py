@@ -79,7 +79,7 @@ def gnmt_coverage(
     Array(-1., dtype=float32)
     """
     if beta < 0:
-        raise ValueError(f"beta must be at least 0 but is {beta}")
+        raise ValueError(f"beta: expected at least 0, got {beta}")
     mask = None if mask is None else as_argument("mask", mask)
     return Partial(_gnmt_coverage, beta, as_argument("attention", attention), mask)
 
@@ -98,7 +98,7 @@ def scoring(
         got["coverage_penalty"] = jax.eval_shape(coverage_penalty, *one)
     for name, returned in got.items():
         if getattr(returned, "shape", None) != () or not jnp.issubdtype(returned.dtype, jnp.floating):
-            raise TypeError(f"{name} must return a scalar float but returned {returned}")
+            raise TypeError(f"{name}: expected it to return a scalar float, got {returned}")
 
     def score(sums: Array, length: Array, state: State) -> Array:
         scores = jnp.vectorize(length_penalty)(sums, length)

@@ -30,7 +30,7 @@ def temperature(value: float) -> Processor:
     Array([ 0., -2.], dtype=float32)
     """
     if not value > 0:
-        raise ValueError(f"temperature must be above 0 but is {value}")
+        raise ValueError(f"temperature: expected a number above 0, got {value}")
     return Partial(_temperature, value)
 
 
@@ -188,4 +188,4 @@ def _entropy(log_probs: Float[Array, " V"]) -> Float[Array, ""]:
 
 def _check_share(name: str, value: float) -> None:
     if not 0 < value <= 1:
-        raise ValueError(f"{name} must be above 0 and at most 1 but is {value}")
+        raise ValueError(f"{name}: expected a number above 0 and at most 1, got {value}")
