@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.pairs.kind import Kind, Pairs
 from experiments.pairs.symbols import subwords
-from experiments.pairs.translation import chrf
+from experiments.pairs.translation import bleu_and_chrf, chrf
 from seqjax.decoding import mean_log_prob
 
 
@@ -29,14 +29,14 @@ KIND = Kind(
     target="headline subword",
     source_symbols=subwords(4000),
     target_symbols=None,
-    scores=chrf,
+    scores=bleu_and_chrf,
     baselines={"the first words": first_words},
     length_penalty=mean_log_prob,
     defaults={
         "batch_size": 64,
         "buckets": 3,
         "max_length": 60,
-        "epochs": 2.5,
+        "epochs": 2.0,
         "tie_embeddings": True,
         "copying": True,
     },

@@ -10,9 +10,9 @@ What makes them faster:
   as one product over all steps and rows, which XLA can cut along the batch for several devices; the one of the inputs
   vanishes where nobody asks for it.
 
-What was tried and makes nothing faster, on two cores: to gather rows of the input weights where inputs are one-hot (1.27
-times the time forward, the same with gradient, 84 symbols and 256 units), to run both directions in one loop (1.05 to
-1.34 forward, the same with gradient), to keep `h` once for output and gradient, to compute `tanh c` again.
+What was tried and makes nothing faster, on two cores: to gather rows of the input weights where inputs are one-hot
+(1.27 times the time forward, the same with gradient, 84 symbols and 256 units), to run both directions in one loop
+(1.05 to 1.34 forward, the same with gradient), to keep `h` once for output and gradient, to compute `tanh c` again.
 
 A gradient written by hand serves reverse mode, and gradients of gradients, but not forward mode: for `jax.jvp`, scan
 the step, as the cell `cell._replace(sequence=None)` does.
