@@ -152,8 +152,9 @@ def train(task: Task, experiment: str) -> None:
     minutes = seconds() / 60
     params = distributed.on_first_device(mesh, state.params)
 
+    scores, baselines = task.test(params), task.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test part:")
-    report(task.title, before["command"], minutes, task.test(params), task.baselines(), folder / "result.json")
+    report(task.title, before["command"], minutes, scores, baselines, folder / "result.json")
     print(f"All of it is in {folder}")
 
 

@@ -9,7 +9,7 @@ from seqjax.decoding import mean_log_prob
 
 
 def first_words(train: Pairs, sources: Sequence[str]) -> list[str]:
-    """Answers with the first words of the source, as many as are best for 1,000 of the training pairs."""
+    """Answers with the first words of the source, as many as give 1,000 of the training pairs the best chrF."""
     chosen = train[:: max(1, len(train) // 1000)]
 
     def score(count: int) -> float:

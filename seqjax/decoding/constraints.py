@@ -78,7 +78,7 @@ def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start:
       start: the state before the first token.
 
     Raises:
-      ValueError: if a transition leads to no state, or `start` is none.
+      ValueError: if a transition leads to no state, or `start` is no state.
 
     >>> alternating = finite_state(np.array([[1, -1], [-1, 0]]))
     >>> alternating(None, History(jnp.array([0, 1, 0]), jnp.int32(3)), jnp.zeros(2))
