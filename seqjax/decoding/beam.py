@@ -43,7 +43,7 @@ from seqjax.decoding.contract import (
     take,
 )
 from seqjax.decoding.penalties import CoveragePenalty, LengthPenalty, Score, no_penalty, scoring
-from seqjax.decoding.selection import largest
+from seqjax.decoding.selection import largest_sums
 
 
 def beam_search(
@@ -194,17 +194,14 @@ def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty
 def choose(sums: Float[Array, "B K"], ranking: Float[Array, "B K V"], eos: int | None) -> Choice:
     """Ranks candidates by `sums + ranking`; of equal ones the earlier hypothesis comes first, then the lower token."""
     batch, size, vocabulary = ranking.shape
-    values, tokens = largest(ranking, min(size + (eos is not None), vocabulary))  # one of them may be eos
-    if eos is not None:
-        values = jnp.where(tokens == eos, -jnp.inf, values)
-    best, place = lax.top_k((sums[..., None] + values).reshape(batch, -1), size)
-    parent, token = place // values.shape[-1], take(tokens.reshape(batch, -1), place)
+    best, place = largest_sums(sums, ranking, size, without=eos)
+    parent, token = jnp.divmod(place, vocabulary)
     if eos is None:
         return Choice(~jnp.isneginf(best), parent, token, jnp.zeros((batch, size), bool))
     ending = sums + ranking[..., eos]
     candidates = jnp.concatenate([best, ending], axis=1)[..., None]
     flat = jnp.arange(size) * vocabulary + eos
-    order = jnp.concatenate([parent * vocabulary + token, jnp.broadcast_to(flat, (batch, size))], axis=1)[..., None]
+    order = jnp.concatenate([place, jnp.broadcast_to(flat, (batch, size))], axis=1)[..., None]
     ahead = (candidates > ending[:, None]) | ((candidates == ending[:, None]) & (order < flat))
     return Choice(~jnp.isneginf(best), parent, token, (jnp.sum(ahead, axis=1) < size) & ~jnp.isneginf(ending))
 

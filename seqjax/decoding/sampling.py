@@ -29,7 +29,7 @@ from seqjax.decoding.contract import (
     repeat_state,
     take,
 )
-from seqjax.decoding.selection import argmax
+from seqjax.decoding.selection import maximum
 
 
 def greedy_search(
@@ -152,11 +152,11 @@ class _Loop(NamedTuple):
 @partial(jax.jit, static_argnames=("eos", "max_length", "pad"))
 def _greedy_search(step, processors, params, context, state, bos, *, eos, max_length, pad) -> Decoded:
     def choose(t: Array, predicted: Prediction) -> tuple[Array, Prediction]:
-        token = argmax(predicted.processed)
+        largest, token = maximum(predicted.processed)
         if processors:
             return token, predicted
-        largest = take(predicted.logits, token[..., None])  # known, so that the normalizer takes no pass to find it
-        normalizer = largest[..., 0] + jnp.log(jnp.sum(jnp.exp(predicted.logits - largest), axis=-1))
+        exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would look for the largest again
+        normalizer = largest + jnp.log(jnp.sum(exponentials, axis=-1))
         return token, predicted._replace(normalizer=normalizer, shift=normalizer)
 
     return _generate(choose, step, processors, params, context, state, bos, 1, eos, max_length, pad)

@@ -11,46 +11,78 @@ from jaxtyping import Array, Float, Int32
 from seqjax.decoding.contract import take
 
 _WIDTH = 32  # of a block: of 8 to 128 the fastest on CPU, or near it, for 1,000 to 50,000 values
-_MANY = 1000  # values, from which on blocks beat `lax.top_k` in a loop on CPU: 2 to 3 times at 8,000
+_MANY = 1000  # values, from which on blocks beat `lax.top_k` of all on CPU: 2 to 3 times at 8,000
 
 
-def argmax(values: Float[Array, "*B V"]) -> Int32[Array, "*B"]:
-    """Finds the place of the largest value of the last axis, as `jnp.argmax` does.
+def maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Array, "*B"]]:
+    """Finds the largest value of the last axis, and the place that `jnp.argmax` gives.
 
-    >>> argmax(jnp.array([3.0, 1.0, 5.0, 1.0, 5.0]))
-    Array(2, dtype=int32)
+    >>> maximum(jnp.array([3.0, 1.0, 5.0, 1.0, 5.0]))
+    (Array(5., dtype=float32), Array(2, dtype=int32))
     """
-    *batch, size = values.shape
+    size = values.shape[-1]
     if size < 2 * _WIDTH:
-        return jnp.argmax(values, axis=-1).astype(jnp.int32)
-    maxima = jnp.max(values[..., : size - size % _WIDTH].reshape(*batch, -1, _WIDTH), axis=-1)
-    last = jnp.max(values[..., -_WIDTH:], axis=-1, keepdims=True)  # overlaps; what it shares was found before
-    block = jnp.argmax(jnp.concatenate([maxima, last], axis=-1), axis=-1, keepdims=True)
-    places = jnp.minimum(block * _WIDTH, size - _WIDTH) + jnp.arange(_WIDTH)
-    best = jnp.argmax(take(values, places.astype(jnp.int32)), axis=-1, keepdims=True)
-    return take(places, best.astype(jnp.int32))[..., 0].astype(jnp.int32)
+        return _first_maximum(values)
+    largest, block = _first_maximum(_maxima(values))
+    places = block[..., None] * _WIDTH + jnp.arange(_WIDTH, dtype=jnp.int32)
+    inside = jnp.where(places < size, take(values, jnp.minimum(places, size - 1)), -jnp.inf)
+    return largest, block * _WIDTH + _first_maximum(inside)[1]
 
 
-def largest(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"], Int32[Array, "*B k"]]:
-    """Finds the k largest values of the last axis and their places, as `lax.top_k` does.
+def largest_sums(
+    sums: Float[Array, "*B K"], values: Float[Array, "*B K V"], k: int, without: int | None = None
+) -> tuple[Float[Array, "*B k"], Int32[Array, "*B k"]]:
+    """Finds the k largest of all `sums[..., None] + values`, as `lax.top_k` does, without forming them all.
 
-    They lie in the k blocks of the largest maxima; taken in order, these keep the order of equal values.
+    They lie in the k blocks of the largest maxima; taken in order, these keep the order of equal sums. A sum of minus
+    infinity is none: its place is any.
 
-    >>> largest(jnp.array([3.0, 1.0, 4.0, 1.0, 5.0]), 2)
-    (Array([5., 4.], dtype=float32), Array([4, 2], dtype=int32))
+    Args:
+      sums: what to add to each row of values.
+      values: the rows.
+      k: how many, at most `K V`.
+      without: a place in each row that does not count.
+
+    Returns:
+      The sums in descending order, and their places among the `K V` of an example.
+
+    >>> largest_sums(jnp.array([0.0, 1.0]), jnp.array([[3.0, 5.0, 2.0], [3.0, 9.0, 4.0]]), 2, without=1)
+    (Array([5., 4.], dtype=float32), Array([5, 3], dtype=int32))
     """
-    if k == 1:
-        place = argmax(values)[..., None]
-        return take(values, place), place
-    *batch, size = values.shape
-    blocks, rest = divmod(size, _WIDTH)
-    if size < _MANY or blocks <= k:
-        found, places = lax.top_k(values, k)
+    *batch, rows, size = values.shape
+    blocks = -(-size // _WIDTH)
+    if size < _MANY or rows * blocks < k:
+        counted = values if without is None else values.at[..., without].set(-jnp.inf)
+        found, places = lax.top_k((sums[..., None] + counted).reshape(*batch, rows * size), k)
         return found, places
-    maxima = jnp.max(values[..., : size - rest].reshape(*batch, blocks, _WIDTH), axis=-1)
-    block = jnp.sort(lax.top_k(maxima, k)[1], axis=-1)
-    places = (_WIDTH * block[..., None] + jnp.arange(_WIDTH)).reshape(*batch, k * _WIDTH)
-    remainder = jnp.broadcast_to(jnp.arange(size - rest, size), (*batch, rest))
-    places = jnp.concatenate([places, remainder], axis=-1).astype(jnp.int32)
-    found, order = lax.top_k(take(values, places), k)
+    maxima = _maxima(values)
+    if without is not None:
+        its_block, place = divmod(without, _WIDTH)
+        others = values[..., its_block * _WIDTH : (its_block + 1) * _WIDTH].at[..., place].set(-jnp.inf)
+        maxima = maxima.at[..., its_block].set(jnp.max(others, axis=-1))
+    block = lax.top_k((sums[..., None] + maxima).reshape(*batch, rows * blocks), k)[1]
+    row, block = jnp.divmod(jnp.sort(block, axis=-1), blocks)
+    column = block[..., None] * _WIDTH + jnp.arange(_WIDTH, dtype=jnp.int32)
+    counts = (column < size) & (column != (size if without is None else without))
+    places = (row[..., None] * size + jnp.minimum(column, size - 1)).reshape(*batch, k * _WIDTH)
+    candidates = take(values.reshape(*batch, rows * size), places).reshape(column.shape) + take(sums, row)[..., None]
+    found, order = lax.top_k(jnp.where(counts, candidates, -jnp.inf).reshape(places.shape), k)
     return found, take(places, order)
+
+
+def _maxima(values: Float[Array, "*B V"]) -> Float[Array, "*B N"]:
+    """Finds the maximum of each block, of which the last may be short."""
+    *batch, size = values.shape
+    rest = size % _WIDTH
+    maxima = jnp.max(values[..., : size - rest].reshape(*batch, -1, _WIDTH), axis=-1)
+    if rest:
+        maxima = jnp.concatenate([maxima, jnp.max(values[..., -rest:], axis=-1, keepdims=True)], axis=-1)
+    return lax.optimization_barrier(maxima)  # or XLA may form them once for each that reads them
+
+
+def _first_maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Array, "*B"]]:
+    """Does as `maximum` in plain passes; on CPU one reduction of pairs of value and place takes ten times as long."""
+    largest = jnp.max(values, axis=-1)
+    places = jnp.arange(values.shape[-1], dtype=jnp.int32)
+    is_largest = (values == largest[..., None]) | jnp.isnan(values)
+    return largest, jnp.min(jnp.where(is_largest, places, places[-1]), axis=-1)

@@ -29,7 +29,7 @@ from seqjax.decoding.contract import (
     repeat_state,
     take,
 )
-from seqjax.decoding.selection import largest
+from seqjax.decoding.selection import largest_sums
 
 
 def stochastic_beam_search(
@@ -111,13 +111,13 @@ def _stochastic_beam_search(
         allowed = ~jnp.isneginf(predicted.processed)
         phi = loop.phi[..., None] + jnp.where(allowed, jax.nn.log_softmax(predicted.processed), -jnp.inf)
         children = _perturb(jax.random.fold_in(key, loop.t), phi, loop.perturbed)
-        itself = jnp.where(jnp.arange(vocabulary) == 0, loop.perturbed[..., None], -jnp.inf)  # the one child of a leaf
+        itself = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)  # the one child of a leaf
         children = jnp.where(loop.ended[..., None], itself, children)
-        perturbed, place = largest(children.reshape(batch, -1), num_samples)
+        perturbed, place = largest_sums(loop.perturbed, children, num_samples)
 
-        parent = place // vocabulary
+        parent, token = jnp.divmod(place, vocabulary)
         was_ended, exists = take(loop.ended, parent), ~jnp.isneginf(perturbed)
-        token = jnp.where(was_ended, pad, place % vocabulary)
+        token = jnp.where(was_ended, pad, token)
         log_probs = take(loop.log_probs - jnp.where(loop.ended, 0.0, predicted.normalizer), parent)
         log_probs += jnp.where(was_ended, 0.0, take(predicted.logits.reshape(batch, -1), place))
         phi = jnp.where(was_ended, take(loop.phi, parent), take(phi.reshape(batch, -1), place))
@@ -163,13 +163,12 @@ def _stochastic_beam_search(
 
 
 def _perturb(key: Key[Array, ""], phi: Float[Array, "B K V"], parent: Float[Array, "B K"]) -> Float[Array, "B K V"]:
-    """Draws G ~ Gumbel(phi) of all children on the condition that the greatest is the parent's.
+    """Draws G ~ Gumbel(phi) of all children on the condition that the greatest is the parent's; gives G - G_parent.
 
-    Kool et al. (2019), appendix B.3, the stable form of -log(exp(-G) - exp(-Z) + exp(-g)) for g ~ Gumbel(phi), Z =
-    max g.
+    Kool et al. (2019), appendix B.3, the stable form of -log(exp(-G_parent) - exp(-Z) + exp(-g)) for g ~ Gumbel(phi),
+    Z = max g.
     """
     free = phi + jax.random.gumbel(key, phi.shape, phi.dtype)
     below = free - jnp.max(free, axis=-1, keepdims=True)
     v = parent[..., None] - free + jnp.log(-jnp.expm1(below))
-    children = parent[..., None] - jnp.maximum(v, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(v)))
-    return jnp.where(jnp.isneginf(phi), -jnp.inf, children)
+    return jnp.where(jnp.isneginf(phi), -jnp.inf, -jnp.maximum(v, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(v))))
