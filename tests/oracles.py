@@ -82,26 +82,46 @@ def stack_step(params, states, x, *, steps):
     return tuple(new_states), x
 
 
-CELLS: dict[str, tuple[seqjax.Cell, Step]] = {
-    "simple_rnn": (seqjax.simple_rnn(3), simple_rnn_step),
-    "simple_rnn_relu": (
+class Equations(NamedTuple):
+    """A cell, one step of it by its equations, and the shapes of its parameters for an input of 2 features."""
+
+    cell: seqjax.Cell
+    step: Step
+    shapes: list[tuple[int, ...]]
+
+
+CELLS = {
+    "simple_rnn": Equations(seqjax.simple_rnn(3), simple_rnn_step, [(2, 3), (3, 3), (3,)]),
+    "simple_rnn_relu": Equations(
         seqjax.simple_rnn(3, activation="relu", use_bias=False),
         partial(simple_rnn_step, activation=relu),
+        [(2, 3), (3, 3)],
     ),
-    "jordan_rnn": (seqjax.jordan_rnn(4, 2), jordan_rnn_step),
-    "lstm": (seqjax.lstm(3), lstm_step),
-    "lstm_peepholes": (seqjax.lstm(3, peepholes=True), lstm_step),
-    "lstm_projection": (seqjax.lstm(3, projection_size=2), lstm_step),
-    "lstm_coupled": (seqjax.lstm(3, coupled=True), lstm_step),
-    "lstm_cell_clip": (seqjax.lstm(3, cell_clip=0.3), partial(lstm_step, cell_clip=0.3)),
-    "lstm_everything": (seqjax.lstm(4, peepholes=True, projection_size=3, coupled=True), lstm_step),
-    "gru": (seqjax.gru(3), gru_step),
-    "gru_reset_after": (seqjax.gru(3, reset_after=True), gru_step),
-    "learned_initial_state": (
+    "jordan_rnn": Equations(seqjax.jordan_rnn(4, 2), jordan_rnn_step, [(2, 4), (2, 4), (4,), (4, 2), (2,)]),
+    "lstm": Equations(seqjax.lstm(3), lstm_step, [(2, 12), (3, 12), (12,)]),
+    "lstm_peepholes": Equations(seqjax.lstm(3, peepholes=True), lstm_step, [(2, 12), (3, 12), (12,), (3, 3)]),
+    "lstm_projection": Equations(seqjax.lstm(3, projection_size=2), lstm_step, [(2, 12), (2, 12), (12,), (3, 2)]),
+    "lstm_coupled": Equations(seqjax.lstm(3, coupled=True), lstm_step, [(2, 9), (3, 9), (9,)]),
+    "lstm_cell_clip": Equations(
+        seqjax.lstm(3, cell_clip=0.3), partial(lstm_step, cell_clip=0.3), [(2, 12), (3, 12), (12,)]
+    ),
+    "lstm_everything": Equations(
+        seqjax.lstm(4, peepholes=True, projection_size=3, coupled=True),
+        lstm_step,
+        [(2, 12), (3, 12), (12,), (2, 4), (4, 3)],
+    ),
+    "gru": Equations(seqjax.gru(3), gru_step, [(2, 9), (3, 9), (9,)]),
+    "gru_reset_after": Equations(seqjax.gru(3, reset_after=True), gru_step, [(2, 9), (3, 9), (9,), (3,)]),
+    "learned_initial_state": Equations(
         seqjax.learned_initial_state(seqjax.lstm(3)),
         partial(learned_initial_state_step, step=lstm_step),
+        [(2, 12), (3, 12), (12,), (3,), (3,)],
     ),
-    "stack": (seqjax.stack([seqjax.lstm(3), seqjax.gru(2)]), partial(stack_step, steps=(lstm_step, gru_step))),
+    "stack": Equations(
+        seqjax.stack([seqjax.lstm(3), seqjax.gru(2)]),
+        partial(stack_step, steps=(lstm_step, gru_step)),
+        [(2, 12), (3, 12), (12,), (3, 6), (2, 6), (6,)],
+    ),
 }
 
 

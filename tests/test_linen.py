@@ -179,7 +179,7 @@ def test_takes_any_cell_inside_another_module(name):
     class Classifier(nn.Module):
         @nn.compact
         def __call__(self, xs):
-            _, ys = Recurrent(oracles.CELLS[name][0])(xs)
+            _, ys = Recurrent(oracles.CELLS[name].cell)(xs)
             return nn.Dense(1)(ys[:, -1])
 
     xs = jnp.asarray(random_xs(), jnp.float32)
