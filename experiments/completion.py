@@ -289,7 +289,8 @@ def main() -> None:
         start = time.monotonic()
         results = t9_test(trained, language_model.read_splits(trained.settings))
         title = f"words from the keys of a telephone, {trained.settings.text or trained.settings.dataset}"
-        run.report(title, run.command_of("completion"), (time.monotonic() - start) / 60, *results)
+        command = f"{run.command_of('completion')} --run_folder=runs/..."
+        run.report(title, command, (time.monotonic() - start) / 60, *results)
     elif FLAGS.interactive:
         type_what_is_keyed(trained, text, read_keys())
     elif FLAGS.t9 is not None:

@@ -351,6 +351,10 @@ def read_settings() -> tuple[Settings, Kind]:
     for flag, value in kind.defaults.items():
         flags.FLAGS.set_default(flag, value)
     if flags.FLAGS.joint_ngrams:
+        try:
+            import phonetisaurus  # noqa: F401  before the training, after which it is needed
+        except ImportError:
+            raise app.UsageError("--joint_ngrams: needs Phonetisaurus, which the extra `baselines` brings") from None
         kind = kind._replace(baselines=kind.baselines | {"joint n-grams (Phonetisaurus)": joint_ngrams.pronounce})
     return run.read_flags(Settings), kind
 

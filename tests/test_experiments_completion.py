@@ -116,7 +116,7 @@ def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
     monkeypatch.setattr(completion, "TEST_WORDS", 20)
     run_main("--t9_test", "--prompt=the", f"--record={tmp_path / 'row.json'}")
     row = json.loads((tmp_path / "row.json").read_text())
-    assert row["command"] == "python -m experiments.completion --prompt=the --t9_test"
+    assert row["command"] == "python -m experiments.completion --prompt=the --t9_test --run_folder=runs/..."
     assert "% words right, the model" in row["scores"] and "% words right, the dictionary" in row["baselines"]
 
 

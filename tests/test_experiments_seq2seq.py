@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import sys
 from functools import partial
 
 import numpy as np
@@ -182,3 +183,9 @@ def test_flags_that_need_a_run_say_so(run_main):
 def test_copying_needs_sources_and_targets_of_the_same_symbols(run_main):
     with pytest.raises(seq2seq.app.UsageError, match="--copying: a letter is no phoneme"):
         run_main("--copying")
+
+
+def test_joint_ngrams_that_are_not_installed_are_missed_before_the_training(run_main, monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonetisaurus", None)
+    with pytest.raises(seq2seq.app.UsageError, match="--joint_ngrams: .*extra `baselines`"):
+        run_main("--joint_ngrams")
