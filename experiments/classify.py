@@ -254,8 +254,9 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         log_probs, _ = classify(params, splits.test)
         return text_baselines.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
 
+    name = settings.dataset if settings.folder is None else Path(settings.folder).resolve().name
     return run.Task(
-        title=f"classes of {settings.folder or settings.dataset}, {len(splits.test)} test texts",
+        title=f"classes of {name}, {len(splits.test)} test texts",
         init=init,
         loss=loss_fn,
         optimizer=recipe.make_optimizer(settings, steps),
@@ -284,6 +285,13 @@ def read_language_model(folder: Path) -> tuple[data.CharVocabulary, Any]:
     return vocabulary, checkpoint.restore(newest, params, part=".params")["params"]["recurrent"]
 
 
+def read_splits(settings: Settings) -> tuple[data.LabelledSplits, list[str]]:
+    """Reads the texts, and the name of each class."""
+    if settings.folder is not None:
+        return data.read_labelled_folder(settings.folder)
+    return data.read_labelled_dataset(datasets.builder(settings.dataset), text=settings.text, label=settings.label)
+
+
 def complete(settings: Settings, splits: data.LabelledSplits) -> Settings:
     """Settles what depends on the texts and on the language model to start from.
 
@@ -302,11 +310,7 @@ def complete(settings: Settings, splits: data.LabelledSplits) -> Settings:
 
 def main() -> None:
     settings = run.read_flags(Settings)
-    if settings.folder is not None:
-        splits, classes = data.read_labelled_folder(settings.folder)
-    else:
-        builder = datasets.builder(settings.dataset)
-        splits, classes = data.read_labelled_dataset(builder, text=settings.text, label=settings.label)
+    splits, classes = read_splits(settings)
     counts = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
     print(f"{counts} texts; the classes: {', '.join(classes)}.")
     run.train(make_task(complete(settings, splits), splits, classes), "classify")

@@ -53,7 +53,13 @@ def define_flags(
 
 
 def make_optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
-    """Makes the optimizer of a run of so many steps."""
+    """Makes the optimizer of a run of so many steps.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    if steps < 1:
+        raise ValueError("--epochs: expected enough for one batch, got fewer: there would be no step")
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, min(settings.warmup_steps, steps // 2), steps, settings.learning_rate / 100
     )

@@ -90,8 +90,8 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
         main()
 
     define_flags()
-    for module in ("experiments.recipe", "experiments.run"):  # so that --help tells of them too
-        for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        for flag in defined if module.startswith("experiments.") else ():  # so that --help tells of them too
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(quiet_main)
 

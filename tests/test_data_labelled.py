@@ -69,6 +69,14 @@ def test_a_folder_for_each_class_and_a_file_for_each_text(tmp_path):
     assert splits.train == [(f"{label} {k}", n) for n, label in enumerate(classes) for k in range(8)]
 
 
+def test_a_class_without_texts_is_missed(tmp_path):
+    write_texts(tmp_path, TEXTS)
+    (tmp_path / "sport").mkdir()
+    (tmp_path / "sport" / "0.md").write_text("no text either")
+    with pytest.raises(ValueError, match="<name>.txt in the folder of each class, got none in {'sport'}"):
+        read_labelled_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     "texts, message",
     [

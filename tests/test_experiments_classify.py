@@ -95,13 +95,18 @@ def test_a_folder_of_texts_is_classified(tmp_path, run_main, capsys):
     arguments = [f"--folder={tmp_path / 'texts'}", f"--run_folder={tmp_path / 'run'}", "--embedding_size=4"]
     run_main(*arguments, *TINY, "--epochs=1")
     assert "20 train, 2 validation, 2 test texts; the classes: bad, good." in capsys.readouterr().out
-    assert result(tmp_path / "run")["task"] == f"classes of {tmp_path / 'texts'}, 2 test texts"
+    assert result(tmp_path / "run")["task"] == "classes of texts, 2 test texts"
+
+
+def test_less_than_a_step_is_refused(run_main):
+    with pytest.raises(ValueError, match="^--epochs: expected enough for one batch"):
+        run_main(*TINY, "--epochs=0.001", "--embedding_size=4")
 
 
 def test_help_tells_of_the_flags_that_scripts_share():
-    command = [sys.executable, "-m", "experiments.classify", "--help"]
+    command = [sys.executable, "-m", "experiments.chorales", "--help"]  # whose own script defines none of these
     shown = subprocess.run(command, capture_output=True, text=True).stdout
-    for flag in ("--folder:", "--epochs:", "--cell:", "--record:", "--[no]resume:"):
+    for flag in ("--dataset:", "--prompt:", "--epochs:", "--cell:", "--record:", "--[no]resume:"):
         assert flag in shown
 
 

@@ -21,6 +21,11 @@ def test_table_is_what_the_runs_recorded():
     assert table.table() in README, "to mend it: python -m experiments.table"
 
 
+@pytest.mark.parametrize("licence", sorted(Path(__file__).parent.parent.glob("experiments/**/LICENSE")), ids=str)
+def test_licences_of_data_are_linked(licence):
+    assert f"]({licence.relative_to(Path(__file__).parent.parent).as_posix()})" in README
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
 def test_links_lead_somewhere(target):
     if target.startswith("#"):

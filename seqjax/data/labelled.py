@@ -61,13 +61,16 @@ def read_labelled_folder(path: str | os.PathLike[str]) -> tuple[LabelledSplits, 
 
     Raises:
       OSError: a file cannot be read.
-      ValueError: there are fewer than two classes, too few texts to be cut, equal ones of two classes, or one that is
-        empty or not UTF-8.
+      ValueError: there are fewer than two classes, one without texts, too few to be cut, equal ones of two classes, or
+        one that is empty or not UTF-8.
     """
     files = sorted(Path(path).glob("*/*.txt"))
     if not files:
         raise ValueError(f"{path}: expected a folder of files <class>/<name>.txt, got none")
-    classes = sorted({file.parent.name for file in files})
+    classes = sorted(folder.name for folder in Path(path).glob("[!.]*") if folder.is_dir())
+    without_texts = set(classes) - {file.parent.name for file in files}
+    if without_texts:
+        raise ValueError(f"{path}: expected files <name>.txt in the folder of each class, got none in {without_texts}")
     first: dict[str, Path] = {}
     for file in files:
         text = read_utf8(file).strip()
