@@ -9,6 +9,7 @@ them. A run folder then also holds `music.mid` to listen to and `music.png` to l
 finished: `--sample_only --run_folder=FOLDER --seed=1`.
 """
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,8 +169,9 @@ def write_music(folder: Path, sampling: language_model.Sampling, key: jax.Array)
     write = language_model.make_writer(trained.model, trained.vocabulary, sampling)
     pitches = pitches_of(first_piece(write(trained.params, key)))
     to_midi(pitches).save(folder / "music.mid")
-    piano_roll(pitches, "a chorale by the model").savefig(folder / "music.png", dpi=120)
-    print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {folder / 'music.mid'} and music.png")
+    print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {folder / 'music.mid'}")
+    if importlib.util.find_spec("matplotlib") is not None:
+        piano_roll(pitches, "a chorale by the model").savefig(folder / "music.png", dpi=120)
 
 
 def main() -> None:

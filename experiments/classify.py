@@ -189,7 +189,8 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
     if settings.start_from is None:
         vocabulary = make_vocabulary([units_of(text) for text in texts], list(vectors))
     else:
-        vocabulary, start = read_language_model(Path(settings.start_from))
+        trained = language_model.load(Path(settings.start_from))
+        vocabulary, start = trained.vocabulary, trained.params["params"]["recurrent"]
     model = make_model(settings, vocabulary.size, len(classes))
     loss_fn = make_loss(model)
 
@@ -274,15 +275,6 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         baselines=lambda: text_baselines.all_scores(splits, classes),
         metadata={"settings": settings._asdict(), "classes": list(classes), "vocabulary": vocabulary.to_list()},
     )
-
-
-def read_language_model(folder: Path) -> tuple[data.CharVocabulary, Any]:
-    """Reads the vocabulary and the recurrent parameters of a run of `experiments.language_model`."""
-    newest = checkpoint.latest(folder / "checkpoints")
-    vocabulary = data.CharVocabulary.from_list(newest.metadata["vocabulary"])
-    model = language_model.make_model(language_model.Settings(**newest.metadata["settings"]), vocabulary)
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), int))
-    return vocabulary, checkpoint.restore(newest, params, part=".params")["params"]["recurrent"]
 
 
 def read_splits(settings: Settings) -> tuple[data.LabelledSplits, list[str]]:

@@ -26,8 +26,6 @@ def define_flags(
     batch_size: int,
     epochs: float,
     learning_rate: float,
-    cell: str = "lstm",
-    layers: int = 1,
     warmup_steps: int = 100,
     weight_decay: float = 0.01,
     weight_drop: float | None = 0.0,
@@ -37,9 +35,9 @@ def define_flags(
 
     None leaves out the flag of what the experiment does not have.
     """
-    flags.DEFINE_enum("cell", cell, sorted(CELLS), "The recurrent cell.")
+    flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "The recurrent cell.")
     flags.DEFINE_integer("hidden_size", hidden_size, "Size of the hidden state.")
-    flags.DEFINE_integer("layers", layers, "Recurrent layers.")
+    flags.DEFINE_integer("layers", 1, "Recurrent layers.")
     flags.DEFINE_integer("batch_size", batch_size, "Sequences of an update.")
     flags.DEFINE_float("epochs", epochs, "Passes over the training part.")
     flags.DEFINE_float("learning_rate", learning_rate, "Its peak: warm-up is linear, decay a cosine to 1%.")

@@ -80,6 +80,7 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"expected flags only, got {argv[1:]}")
         logging.set_verbosity(logging.WARNING)
+        recall_flags()
         keep_freed_memory()
         compile_quickly()
         distributed.one_device_per_core(flags.FLAGS.devices)
@@ -96,17 +97,33 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
     app.run(quiet_main)
 
 
+def recall_flags() -> None:
+    """Gives the flags of a run that is to be resumed the values they had in its command, but for those given anew.
+
+    Raises:
+      ValueError, FileNotFoundError: if there is no such run.
+    """
+    FLAGS = flags.FLAGS
+    if not FLAGS.resume:
+        return
+    if FLAGS.run_folder is None:
+        raise ValueError("--resume: which run? Give its --run_folder")
+    command = checkpoint.latest(Path(FLAGS.run_folder) / "checkpoints").metadata["command"]
+    anew = {name: FLAGS[name].value for name in FLAGS if FLAGS[name].present}
+    FLAGS(shlex.split(command)[2:])
+    for name, value in anew.items():
+        FLAGS[name].value = value
+
+
 def read_flags(settings: type) -> Any:
     """Reads the fields of a NamedTuple from the flags of the same names.
 
     Where a run is resumed or used, what its checkpoint says of "settings" goes before a flag that was not given.
 
     Raises:
-      ValueError, FileNotFoundError: if a run is to be resumed and there is none.
+      FileNotFoundError: if it has no checkpoint.
     """
     FLAGS = flags.FLAGS
-    if FLAGS.resume and FLAGS.run_folder is None:
-        raise ValueError("--resume: which run? Give its --run_folder")
     saved = {}
     if FLAGS.resume or (FLAGS.run_folder is not None and _holds_run(Path(FLAGS.run_folder))):
         saved = checkpoint.latest(Path(FLAGS.run_folder) / "checkpoints").metadata["settings"]
@@ -251,9 +268,11 @@ def _check_same_run(folder: Path, saved: dict[str, Any], given: dict[str, Any]) 
     for name, value in json.loads(json.dumps(given)).items():
         if saved.get(name) == value:
             continue
-        if isinstance(value, dict):
-            name, old, new = next((n, saved[name].get(n), v) for n, v in value.items() if saved[name].get(n) != v)
-            raise ValueError(f"--{name}={new}: the run in {folder} has {old}")
+        if isinstance(value, dict):  # of settings, of which an older run may have had fewer
+            for setting, old in saved[name].items():
+                if setting in value and value[setting] != old:
+                    raise ValueError(f"--{setting}={value[setting]}: the run in {folder} has {old}")
+            continue
         raise ValueError(f"{folder}: holds a run of another {name}: {saved.get(name)!r}, not {value!r}")
 
 

@@ -232,7 +232,11 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
         if settings.start_from is not None:
-            return load(Path(settings.start_from))[1], ()
+            before, params = load(Path(settings.start_from))
+            for known, side in ((before.source, symbols.source), (before.target, symbols.target)):
+                if known.to_json() != side.to_json():
+                    raise ValueError(f"--start_from={settings.start_from}: expected a run of the same symbols")
+            return params, ()
         return init_params(model, key), ()
 
     def batch(position: int) -> Training:

@@ -29,7 +29,8 @@ def one_device_per_core(cores: int | None = None) -> None:
     """
     if cores is not None and cores < 1:
         raise ValueError(f"cores: expected at least 1, got {cores}")
-    jax.config.update("jax_num_cpu_devices", cores or len(os.sched_getaffinity(0)))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", cores or usable)
 
 
 def data_mesh(batch: Any) -> Mesh:

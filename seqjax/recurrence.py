@@ -180,7 +180,7 @@ def bidirectional(
     if merge == "concat":
         return states, jnp.concatenate([forward, backward], axis=-1)
     if forward.shape != backward.shape:
-        raise ValueError(f"merge: {merge!r} needs outputs of one size, got {forward.shape} and {backward.shape}")
+        raise ValueError(f"merge: expected outputs of one size to {merge}, got {forward.shape} and {backward.shape}")
     total = forward + backward
     return states, total if merge == "sum" else total / 2
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax.contract import Cell, Params, State
+from seqjax.contract import Cell, Params, State, check_cell
 from seqjax.recurrence import sequence_of
 from seqjax.regularization import variational_dropout
 
@@ -33,6 +33,7 @@ def stack(
 
     Raises:
       ValueError: if there is no cell or the rate is outside [0, 1).
+      TypeError: if one of them is no cell, as where the list around a single one is missing.
 
     >>> from seqjax.cells import gru, lstm
     >>> cell = stack([lstm(hidden_size=8), gru(hidden_size=4)])
@@ -42,7 +43,9 @@ def stack(
     ((5, 4), (8, 12))
     """
     if not cells:
-        raise ValueError("cells: expected at least one")
+        raise ValueError("cells: expected at least one, got none")
+    for cell in cells:
+        check_cell(cell)
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate: expected a probability in [0, 1), got {dropout_rate}")
 

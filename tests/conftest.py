@@ -97,11 +97,14 @@ def run_experiment() -> Callable[..., None]:
     """`run_experiment(module, "--flag=value", ...)` does what `python -m` does with a script of experiments."""
 
     def run(module, *arguments) -> None:
+        from experiments.run import recall_flags
+
         before = set(flags.FLAGS)
         module.define_flags()
         defined = set(flags.FLAGS) - before  # what libraries define later is theirs
         try:
             flags.FLAGS([module.__name__, *map(str, arguments)])
+            recall_flags()
             module.main()
         finally:
             for name in defined:

@@ -8,7 +8,7 @@ class TinyLabelled(tfds.core.GeneratorBasedBuilder):
     """Labelled texts; the config says what is unusual about the set."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("labelled", "no_train", "short")]
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("labelled", "no_train", "short", "glue")]
 
     def _info(self):
         features = {"words": tfds.features.Text(), "stars": tfds.features.ClassLabel(names=["one", "two", "three"])}
@@ -23,7 +23,8 @@ class TinyLabelled(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split, count):
         for k in range(count):
-            yield k, {"words": f"forêt {k}", "stars": -1 if split == "unsupervised" else k % 3}
+            no_label = split == ("test" if self.builder_config.name == "glue" else "unsupervised")
+            yield k, {"words": f"forêt {k}", "stars": -1 if no_label else k % 3}
 
 
 def tiny(tmp_path, config):
@@ -99,6 +100,7 @@ def test_folders_that_do_not_fit(tmp_path, texts, message):
         ("labelled", "text", "stars", r"text: expected a feature of type Text, \['words'\], got 'text'"),
         ("labelled", "words", "words", r"label: expected a feature of type ClassLabel, \['stars'\], got 'words'"),
         ("no_train", "words", "stars", r"expected a split 'train', got \['test'\]"),
+        ("glue", "words", "stars", "test: stars: expected a class of each text, got -1"),
         ("short", "words", "stars", r"validation: empty: no class has enough texts to be cut into parts \(2\)"),
     ],
 )

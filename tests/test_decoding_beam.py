@@ -353,3 +353,26 @@ def test_dead_ends_are_left_behind():
     assert oracles.found(decoded, 0) == (1, 0, 0)
     with pytest.raises(ValueError, match="no token"):
         decoding.beam_search(*arguments, beam_size=1, **settings)
+
+
+def test_a_step_that_leaves_no_token_ends_that_hypothesis_alone():
+    probs = jnp.array([[0.0, 0.6, 0.4, 0.0], [0, 0, 0, 0], [0, 0, 0, 1.0], [0, 0, 0, 1.0]])  # 1 leads nowhere
+
+    def step(params, context, state, token):
+        return jnp.log(params[token]), state
+
+    arguments = step, probs, None, jnp.zeros((1, 0))
+    settings = {"bos": 0, "eos": None, "max_length": 3}
+    decoded = decoding.beam_search(*arguments, beam_size=2, n_best=2, **settings)
+    assert oracles.found(decoded, 0) == (2, 3, 3)
+    np.testing.assert_allclose(decoded.scores, [[np.log(0.4), -np.inf]], rtol=1e-6)
+    assert np.isneginf(decoding.beam_search(*arguments, beam_size=1, **settings).scores).all()
+    for found in decoding.greedy_search(*arguments, **settings), drawn_to_a_dead_end(arguments, settings):
+        assert found.lengths[0, 0] == 1 and found.tokens[0, 0, 0] == 1 and np.isneginf(found.scores[0, 0])
+        np.testing.assert_allclose(found.log_probs[0, 0], np.log(0.6), rtol=1e-6)  # of the token that there is
+
+
+def drawn_to_a_dead_end(arguments, settings):
+    found = decoding.sample(jax.random.key(0), *arguments, num_samples=20, **settings)
+    ended = int(np.argmax(found.tokens[0, :, 0] == 1))
+    return jax.tree.map(lambda leaf: leaf[:, ended : ended + 1], found)

@@ -35,6 +35,7 @@ def allowed(processor, *tokens, context=None, vocabulary=4):
         (decoding.ban([]), (), [0, 1, 2, 3]),
         (decoding.ban([-1, 3, -2]), (3,), [0, 1, 2]),
         (decoding.force([2, -1, 0]), (), [2]),
+        (decoding.force([]), (), [0, 1, 2, 3]),
         (decoding.force([2, -1, 0]), (2,), [0, 1, 2, 3]),
         (decoding.force([2, -1, 0]), (2, 2), [0]),
         (decoding.force([2, -1, 0]), (2, 2, 0), [0, 1, 2, 3]),

@@ -64,6 +64,7 @@ NO_SETTINGS = [
     ({"coverage_penalty": 0.2}, "coverage_penalty: expected a function, got 0.2"),
     ({"beam_size": 2.0}, "beam_size: expected an int"),
     ({"n_best": 1.0}, "n_best: expected an int"),
+    ({"max_length": None}, "max_length: expected an int, known before anything is traced, got None"),
 ]
 
 

@@ -52,6 +52,32 @@ def test_loss_is_never_negative():
     assert losses.loss[0] == 0
 
 
+def test_symbols_of_probability_zero():
+    logits = jnp.log(jnp.array([[[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]] * 2))
+
+    def losses_of(logits):
+        losses = decoding.ctc_loss(logits, jnp.array([2, 2]), jnp.array([[1], [2]]), jnp.array([1, 1]))
+        return losses.loss[0], losses
+
+    gradient, losses = jax.grad(losses_of, has_aux=True)(logits)
+    np.testing.assert_allclose(losses.loss, [-np.log(0.75), np.inf], rtol=1e-6)
+    assert losses.alignable.tolist() == [True, False]
+    np.testing.assert_allclose(gradient[0], [[1 / 6, -1 / 6, 0]] * 2, atol=1e-6)
+    assert not gradient[1].any()
+
+
+def test_weight_zero_leaves_the_language_model_out():
+    def no_label(params, context, state, token):
+        return jnp.array([0.0, -jnp.inf, 0.0]), state
+
+    model = decoding.LanguageModel(no_label, None, None, jnp.zeros((2, 0)), bos=0, weight=0.0, bonus=0.0)
+    arguments = random_logits(3, 2, 5, 3), jnp.array([5, 3])
+    without, weightless = (
+        decoding.ctc_beam_search(*arguments, beam_size=4, language_model=each) for each in (None, model)
+    )
+    jax.tree.map(np.testing.assert_array_equal, without, weightless)
+
+
 def test_blank_is_no_label():
     losses = decoding.ctc_loss(jnp.zeros((2, 3, 2)), jnp.array([3, 3]), jnp.array([[1, 0], [1, 0]]), jnp.array([1, 2]))
     assert losses.alignable.tolist() == [True, False] and np.isposinf(losses.loss[1])

@@ -60,7 +60,8 @@ def test_new_values_compile_nothing_and_it_lowers(compilations, lowers):
         ({"beam_size": 0}, "beam_size: expected at least 1, got 0"),
         ({"groups": 0}, "groups: expected at least 1, got 0"),
         ({"groups": 3}, "groups: expected a divisor of beam_size, 4, got 3"),
-        ({"diversity": -0.1}, "diversity: expected at least 0, got -0.1"),
+        ({"diversity": -0.1}, "diversity: expected at least 0 and finite, got -0.1"),
+        ({"diversity": float("inf")}, "diversity: expected at least 0 and finite, got inf"),
     ],
 )
 def test_wrong_argument_is_named(wrong, message):

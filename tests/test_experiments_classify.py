@@ -165,16 +165,16 @@ def test_from_a_language_model(tmp_path, run_main, run_experiment):
     of_model = ["--hidden_size=6", "--cell=gru", "--layers=2"]
     run_experiment(language_model, f"--text={text}", f"--run_folder={tmp_path / 'lm'}", *of_model, "--batch_size=4",
                    "--length=8", "--epochs=0.1", "--characters=3")  # fmt: skip
-    vocabulary, recurrent = classify.read_language_model(tmp_path / "lm")
+    trained = language_model.load(tmp_path / "lm")
     arguments = [f"--start_from={tmp_path / 'lm'}", f"--run_folder={tmp_path / 'run'}", *TINY]
     run_main(*arguments, "--epochs=0.1", "--learning_rate=0", "--weight_decay=0", "--pooling=attention")
     metadata = checkpoint.latest(tmp_path / "run" / "checkpoints").metadata
-    assert metadata["vocabulary"] == vocabulary.to_list()
+    assert metadata["vocabulary"] == trained.vocabulary.to_list()
     assert {name: metadata["settings"][name] for name in ("cell", "hidden_size", "layers", "units")} == {
         "cell": "gru", "hidden_size": 6, "layers": 2, "units": "characters"
     }  # fmt: skip
     got = arrays(tmp_path / "run")
-    for layer, params in recurrent.items():
+    for layer, params in trained.params["params"]["recurrent"].items():
         for name in ("input_kernel", "recurrent_kernel"):
             value = params[name]
             assert any(np.array_equal(value, array) for key, array in got.items() if layer in key and name in key)

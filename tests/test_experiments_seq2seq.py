@@ -134,6 +134,11 @@ def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main, on
     assert "errors_per_phoneme" in (folder / "metrics.csv").read_text()
 
 
+def test_start_from_a_run_of_other_symbols_is_refused(finished, run_main):
+    with pytest.raises(ValueError, match="^--start_from=.*: expected a run of the same symbols"):
+        run_main(*TINY, f"--start_from={finished}", "--source=target", "--target=source")
+
+
 @pytest.mark.parametrize(
     "options",
     [

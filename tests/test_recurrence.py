@@ -518,7 +518,7 @@ def test_unroll_refuses_what_is_no_cell(cell, unchecked):
     ("arguments", "error", "message"),
     [
         ({"merge": "max"}, ValueError, "merge: expected 'concat', 'sum' or 'mean', got 'max'"),
-        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: 'sum' needs outputs of one size"),
+        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: expected outputs of one size to sum"),
         ({"cells": GRU}, TypeError, "cells: expected a pair"),
         ({"params": GRU.init(jax.random.key(0), input_size=F)}, TypeError, "params: expected a pair"),
         ({"initial_state": jnp.zeros((2, 3))}, TypeError, "initial_state: expected a pair"),

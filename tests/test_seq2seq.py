@@ -468,7 +468,7 @@ def test_initialising_by_encoding_and_stepping_makes_the_same_parameters():
     ("settings", "message"),
     [
         ({"decoder": Recurrent(seqjax.lstm(H), layers=2)}, "decoder: expected 1 layers, as the encoder, got 2"),
-        ({"copying": True}, "copying: needs attention"),
+        ({"copying": True}, "copying: expected an attention"),
         ({"decoder": Recurrent(seqjax.lstm(H), bidirectional=True)}, "decoder: expected one that reads forward alone"),
         ({"copying": True, "attention": dot(), "unknown": V}, "unknown: expected a symbol below 5, got 5"),
     ],

@@ -136,6 +136,11 @@ def test_lowers_for_every_accelerator_and_compiles_once(lowers, compilations):
     assert not compiled
 
 
+def test_refuses_what_is_no_list_of_cells(unchecked):
+    with pytest.raises(TypeError, match="^cell: expected a seqjax.Cell"):
+        stack(CELLS[0])
+
+
 def test_refuses_no_layers_and_a_rate_that_is_no_probability(unchecked):
     with pytest.raises(ValueError, match="^cells: expected at least one"):
         stack([])

@@ -116,6 +116,9 @@ def read_labelled_dataset(builder: Any, text: str = "text", label: str = "label"
         split: [(example[text].decode(), int(example[label])) for example in examples]
         for split, examples in read_splits(builder).items()
     }
+    for split, examples in parts.items():
+        if any(number < 0 for _, number in examples):
+            raise ValueError(f"{name}: {split}: {label}: expected a class of each text, got -1, which is none")
     try:
         return split_labelled(**parts), builder.info.features[label].names
     except ValueError as error:

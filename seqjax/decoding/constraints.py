@@ -223,7 +223,7 @@ def _of(tokens: Held, context: Context) -> Int[Array, " N"]:
 
 def _at(tokens: Int[Array, " N"], position: Int[Array, ""]) -> Int[Array, ""]:
     """The token at a position, -1 after the last."""
-    return tokens.at[position].get(mode="fill", fill_value=-1)
+    return jnp.append(tokens, -1)[jnp.minimum(position, tokens.size)]
 
 
 def _only(logits: Float[Array, " V"], allowed: Array) -> Float[Array, " V"]:

@@ -101,7 +101,9 @@ def check_count(name: str, value: int) -> None:
 def as_settings(**settings: int | None) -> dict[str, int | None]:
     """Gives what a search compiles for, each value anew; raises TypeError for one that is no int."""
     for name, value in settings.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+        if value is None and name == "eos":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name}: expected an int, known before anything is traced, got {value!r}")
     return settings
 
@@ -178,6 +180,7 @@ def advance(
         logits, state = step(params, context, state, token)
         logits = logits.astype(_at_least_float32(logits.dtype))
         normalizer = jax.nn.logsumexp(logits)
+        normalizer = jnp.where(jnp.isneginf(normalizer), 0.0, normalizer)  # no token is possible: all stay at -inf
         if not processors:
             return Prediction(logits, normalizer, logits, normalizer), state
         processed = logits - normalizer

@@ -30,6 +30,8 @@ from seqjax.decoding.contract import (
     repeat_state,
 )
 
+_IMPOSSIBLE = -1e30  # instead of log 0, which optax multiplies by 0
+
 
 class CTCLoss(NamedTuple):
     """The loss of each row, and whether its labels fit into its frames at all."""
@@ -50,7 +52,8 @@ def ctc_loss(
     """Computes -log p(labels | x) of each row: never negative, infinite where there is no alignment.
 
     `N` labels need at least N frames, and one more wherever two equal ones follow one another. Where they do not fit,
-    or the blank is among them, the loss is infinite and its gradient zero: average over the rows that are alignable.
+    the blank is among them, or a symbol of probability 0 would be needed, the loss is infinite and its gradient zero:
+    average over the rows that are alignable.
 
     Raises:
       ValueError: if shapes do not fit or `blank` is not a symbol.
@@ -73,12 +76,14 @@ def ctc_loss(
     repeats = jnp.sum((labels[:, 1:] == labels[:, :-1]) & ~padded_label[:, 1:], axis=1)
     alignable = (lengths >= label_lengths + repeats) & ~jnp.any((labels == blank) & ~padded_label, axis=1)
     loss = optax.losses.ctc_loss(
-        jnp.where(padded_frame[..., None], 0.0, logits),
+        jnp.where(padded_frame[..., None], 0.0, jnp.maximum(logits, _IMPOSSIBLE)),
         padded_frame.astype(logits.dtype),
         jnp.where(padded_label, blank, labels),
         padded_label.astype(logits.dtype),
         blank_id=blank,
+        log_epsilon=_IMPOSSIBLE,
     )
+    alignable &= loss < -_IMPOSSIBLE / 2
     return CTCLoss(jnp.where(alignable, jnp.maximum(loss, 0.0), jnp.inf), alignable)
 
 
@@ -208,7 +213,8 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
         predicted, state = jax.vmap(step, in_axes=(None, None, 0, 0))(params, context, state, token)
         is_blank = jnp.arange(vocabulary) == blank
         labels = jax.nn.log_softmax(jnp.where(is_blank, -jnp.inf, predicted.astype(logits.dtype)))
-        return weight * jnp.where(is_blank, 0.0, labels) + bonus, state
+        weighted = jnp.where(is_blank | (weight == 0), 0.0, weight * labels)  # 0 leaves the model out
+        return weighted + bonus, state
 
     def search(log_probs: Array, length: Array, context: Context, state: State, bos: Array) -> Decoded:
         def next_frame(prefixes: _Prefixes, frame: tuple[Array, Array]) -> tuple[_Prefixes, None]:

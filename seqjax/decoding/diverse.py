@@ -1,5 +1,6 @@
 """Diverse beam search: groups of hypotheses, each of which avoids what the groups before it have just said."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -78,8 +79,8 @@ def diverse_beam_search(
     >>> diverse_beam_search(step, None, None, jnp.zeros((1, 0)), diversity=1.0, **settings).tokens[0].tolist()
     [[0, 0, 0], [1, 1, 1]]
     """
-    if not diversity >= 0:
-        raise ValueError(f"diversity: expected at least 0, got {diversity}")
+    if not 0 <= diversity < math.inf:
+        raise ValueError(f"diversity: expected at least 0 and finite, got {diversity}")
     processors = as_arguments(processors)
     coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
     functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty

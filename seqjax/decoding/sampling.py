@@ -193,7 +193,7 @@ def _generate(choose, step, processors, params, context, state, bos, n, eos, max
             finished=loop.finished | ends,
             tokens=loop.tokens.at[loop.t].set(jnp.where(loop.finished | impossible, pad, token)),
             lengths=loop.lengths + ~(loop.finished | impossible),
-            log_probs=loop.log_probs + jnp.where(loop.finished, 0.0, log_prob),
+            log_probs=loop.log_probs + jnp.where(loop.finished | impossible, 0.0, log_prob),
             scores=loop.scores + jnp.where(loop.finished, 0.0, score),
         )
 

@@ -119,7 +119,7 @@ class Seq2Seq(nn.Module):
         if self.decoder.bidirectional:
             raise ValueError("decoder: expected one that reads forward alone, got one that is bidirectional")
         if self.copying and self.attention is None:
-            raise ValueError("copying: needs attention, by which it chooses what to copy")
+            raise ValueError("copying: expected an attention, by which it chooses what to copy, got none")
         if self.copying and self.source_size < self.target_size:
             raise ValueError(
                 f"source_size: expected at least {self.target_size}, the target's, to copy, got {self.source_size}"
