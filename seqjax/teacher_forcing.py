@@ -31,6 +31,9 @@ def teacher_forcing(
       bos: read first.
       eos: predicted last.
 
+    Raises:
+      ValueError: if there is not one length for each sequence.
+
     >>> forced = teacher_forcing(jnp.array([[5, 6, 7], [5, 0, 0]]), jnp.array([3, 1]), bos=1, eos=2)
     >>> print(forced.inputs, forced.targets, sep="\n")
     [[1 5 6 7]
@@ -40,6 +43,8 @@ def teacher_forcing(
     >>> forced.mask.sum(axis=1)
     Array([4, 2], dtype=int32)
     """
+    if np.shape(lengths) != symbols.shape[:-1]:
+        raise ValueError(f"lengths: expected the shape {symbols.shape[:-1]}, as symbols have, got {np.shape(lengths)}")
     lengths = jnp.asarray(lengths)[..., None]
     symbols = jnp.where(jnp.arange(symbols.shape[-1]) < lengths, symbols, 0)
     begin = jnp.full((*symbols.shape[:-1], 1), bos, symbols.dtype)

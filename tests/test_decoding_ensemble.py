@@ -69,5 +69,7 @@ def test_refuses(unchecked):
     settings = {"bos": jnp.zeros(1, int), "eos": None, "max_length": 1}
     with pytest.raises(ValueError, match=r"params: expected a member for each of 2 models, got 1"):
         decoding.greedy_search(step, (jnp.ones(2),), (None, None), ((), ()), **settings)
+    with pytest.raises(ValueError, match=r"context: expected a member for each of 2 models, got None"):
+        decoding.greedy_search(step, (jnp.ones(2), jnp.ones(2)), None, ((), ()), **settings)
     with pytest.raises(ValueError, match=r"one vocabulary, got \[2, 3\] logits"):
         decoding.greedy_search(step, (jnp.ones(2), jnp.ones(3)), (None, None), ((), ()), **settings)

@@ -69,9 +69,10 @@ def test_new_values_compile_nothing_and_it_lowers(compilations, lowers):
 
 def test_refuses_what_would_not_fit():
     weights = oracles.random_weights(4, 1, vocabulary=8)
-    with pytest.raises(ValueError, match="at most 1048576 sequences but there are 8\\^9"):
+    with pytest.raises(ValueError, match="max_length: expected at most 1048576 sequences, got 8\\^9"):
         decoding.exhaustive_search(oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=1, max_length=9)
-    with pytest.raises(ValueError, match="n_best: expected at least 1, got 0"):
-        decoding.exhaustive_search(
-            oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=1, max_length=2, n_best=0
-        )
+    for n_best, message in ((0, "n_best: expected at least 1, got 0"), (73, "n_best: expected at most 72, .* got 73")):
+        with pytest.raises(ValueError, match=message):
+            decoding.exhaustive_search(
+                oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=1, max_length=2, n_best=n_best
+            )

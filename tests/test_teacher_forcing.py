@@ -67,6 +67,11 @@ def test_inverse_sigmoid_decay_refuses_what_never_falls():
         inverse_sigmoid_decay(0.5)
 
 
+def test_a_length_for_each_sequence(unchecked):
+    with pytest.raises(ValueError, match=r"^lengths: expected the shape \(2,\), as symbols have, got \(1,\)"):
+        teacher_forcing(jnp.ones((2, 3), int), jnp.ones(1, int), bos=BOS, eos=EOS)
+
+
 def test_nothing_is_read_as_its_beginning_alone():
     forced = teacher_forcing(jnp.zeros((2, 0), int), jnp.zeros(2, int), bos=BOS, eos=EOS)
     np.testing.assert_array_equal(forced.inputs, [[BOS], [BOS]])

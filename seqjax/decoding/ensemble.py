@@ -42,8 +42,9 @@ def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] =
         params: tuple[Params, ...], context: tuple[Context, ...], state: tuple[State, ...], token: Int[Array, ""]
     ) -> tuple[Float[Array, " V"], tuple[State, ...]]:
         for name, members in ("params", params), ("context", context), ("state", state):
-            if len(members) != len(steps):
-                raise ValueError(f"{name}: expected a member for each of {len(steps)} models, got {len(members)}")
+            number = None if members is None else len(members)
+            if number != len(steps):
+                raise ValueError(f"{name}: expected a member for each of {len(steps)} models, got {number}")
         models = zip(steps, params, context, state, strict=True)
         logits, states = zip(*(one(p, c, s, token) for one, p, c, s in models), strict=True)
         if len({each.shape for each in logits}) > 1:

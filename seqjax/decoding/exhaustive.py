@@ -77,7 +77,10 @@ def _exhaustive_search(
     check_count("n_best", n_best)
     score = scoring(length_penalty, coverage_penalty, context, state)
     if vocabulary**max_length > _MOST:
-        raise ValueError(f"exhaustive search takes at most {_MOST} sequences but there are {vocabulary}^{max_length}")
+        raise ValueError(f"max_length: expected at most {_MOST} sequences, got {vocabulary}^{max_length}")
+    candidates = sum(vocabulary**length for length in range(1, max_length + 1))
+    if n_best > candidates:
+        raise ValueError(f"n_best: expected at most {candidates}, the sequences that there are, got {n_best}")
     sums = log_probs = jnp.zeros((batch, 1))
     token, state = first_tokens(bos, (batch, 1)), repeat_state(state, 1)
     prefixes = np.full((1, max_length), pad, np.int32)
