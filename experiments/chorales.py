@@ -126,7 +126,7 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
     axes.set_xticks(range(0, -(-len(pitches) // STEPS_PER_QUARTER) + 1, 4))
     axes.grid(alpha=0.3)
     if len(pitches):
-        axes.legend(loc="upper right", ncols=len(VOICES))
+        figure.legend(loc="outside upper right", ncols=len(VOICES))  # where no note is
     return figure
 
 

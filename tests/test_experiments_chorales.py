@@ -36,11 +36,12 @@ def test_midi_plays_every_voice_at_its_time(tmp_path):
 
 
 def test_piano_roll_has_a_bar_for_each_note():
-    (axes,) = chorales.piano_roll(PIECE, "title").axes
+    figure = chorales.piano_roll(PIECE, "title")
+    (axes,), (legend,) = figure.axes, figure.legends
     bars = [path.get_extents() for bar in axes.collections for path in bar.get_paths()]
     assert len(bars) == 2 + 1 + 1 + 1
     assert {(bar.x0, bar.x1, (bar.y0 + bar.y1) / 2) for bar in bars} >= {(0, 1, 72), (1, 2, 74), (0, 2, 67), (1, 2, 59)}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["soprano", "alto", "tenor", "bass"]
+    assert [text.get_text() for text in legend.get_texts()] == ["soprano", "alto", "tenor", "bass"]
 
 
 def test_hold_bits_by_a_plain_loop():
