@@ -5,8 +5,8 @@
 trains the model of `experiments.language_model` on the notation of the data set `chorales`, a character for each voice
 at each sixteenth, in all twelve keys; `--dataset=NAME` takes any TFDS set of text in that notation. It gives the bits
 per step, a sixteenth of all four voices, of chorales that it never saw, beside what the n-gram models of PPMd need for
-them. A run folder then also holds `music.mid` to listen to and `music.png` to look at. More music from a run that is
-finished: `--sample_only --run_folder=FOLDER --seed=1`.
+them. A run folder then also holds `music.mid` to listen to and, with matplotlib, `music.png` to look at. More music
+from a run that is finished: `--sample_only --run_folder=FOLDER --seed=1`.
 """
 
 import importlib.util
