@@ -1,6 +1,5 @@
 """The state in which a cell starts as a parameter of it."""
 
-from types import NotImplementedType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +37,7 @@ def learned_initial_state(cell: Cell) -> Cell:
     def step(params: LearnedStateParams, state: State, x: Array) -> tuple[State, Array]:
         return cell.step(params.cell, state, x)
 
-    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array] | NotImplementedType:
+    def sequence(params: LearnedStateParams, *args: Any, **kwargs: Any) -> tuple[State, Array]:
         assert cell.sequence is not None
         return cell.sequence(params.cell, *args, **kwargs)
 

@@ -7,8 +7,7 @@ rectangular batch to the cell's own `sequence`, or to a scan of its step where i
 
 with one batch axis: `xs` [B, T, I], finite in the padding; `valid` [B, T], true where a step counts, or None where all
 do; `resets` [B, T], true where the state becomes `restart` before the step, or None. A step that does not count leaves
-the state as it was; what it puts out is not looked at. Where a scan of the step is faster, a sequence returns
-NotImplemented before it does anything, and the step is scanned.
+the state as it was; what it puts out is not looked at.
 """
 
 import math
@@ -191,15 +190,7 @@ def sequence_of(cell: Cell) -> Sequence:
     For wrappers that change a cell's parameters or state once before the first step, and not at each.
     """
     check_cell(cell)
-    scan, own = partial(_scan, cell.step), cell.sequence
-    if own is None:
-        return scan
-
-    def sequence(*args: Any, **kwargs: Any) -> tuple[State, Array]:
-        result = own(*args, **kwargs)
-        return scan(*args, **kwargs) if result is NotImplemented else result
-
-    return sequence
+    return partial(_scan, cell.step) if cell.sequence is None else cell.sequence
 
 
 class Path(NamedTuple):
@@ -209,37 +200,24 @@ class Path(NamedTuple):
     reason: str
 
 
-def path_of(cell: Cell, params: Params, xs: Float[Array, "... I"], *, remat_every: int | None = None) -> Path:
-    """Tells which way `unroll` takes through a batch of sequences, and why; computes nothing.
+def path_of(cell: Cell, *, remat_every: int | None = None) -> Path:
+    """Tells which way `unroll` takes through a sequence, and why; computes nothing.
 
-    Lengths, resets and direction do not matter. A cell made of others, such as a stack, can have a sequence that scans
-    one of them; ask for the path of each.
+    A cell made of others, such as a stack, can have a sequence that scans one of them; ask for the path of each.
 
     Args:
-      cell, params, xs, remat_every: as in `unroll`; `xs` is not time-major.
+      cell, remat_every: as in `unroll`.
 
     >>> from seqjax.cells import lstm
-    >>> key, xs = jax.random.key(0), jnp.ones((4, 10, 3))
-    >>> cell = lstm(hidden_size=8)
-    >>> path_of(cell, cell.init(key, input_size=3), xs)
+    >>> path_of(lstm(hidden_size=8))
     Path(way='sequence', reason='the cell has a sequence of its own')
-    >>> cell = lstm(hidden_size=8, peepholes=True)
-    >>> path_of(cell, cell.init(key, input_size=3), xs)
+    >>> path_of(lstm(hidden_size=8, peepholes=True))
     Path(way='scan', reason='cell.sequence is None')
     """
-    path, own = Path("sequence", "the cell has a sequence of its own"), cell.sequence
-    if own is None:
+    check_cell(cell)
+    path = Path("sequence", "the cell has a sequence of its own")
+    if cell.sequence is None:
         path = Path("scan", "cell.sequence is None")
-    else:
-        results = []
-
-        def run(params: Params, xs: Array) -> None:
-            state = cell.initial_state(params, xs.shape[:1])
-            results.append(own(params, state, state, xs, None, None, reverse=False))
-
-        jax.eval_shape(run, params, xs.reshape(-1, *xs.shape[-2:]))
-        if results[0] is NotImplemented:
-            path = Path("scan", "cell.sequence declines this batch: the scan is as fast")
     if remat_every is None:
         return path
     return Path(path.way, f"{path.reason}; remat_every: {remat_every} steps at a time, computed again for the gradient")

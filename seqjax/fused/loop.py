@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-State = Any  # leaves [B, H] outside of the loop, [H, B] within
-Gates = Sequence[Array]  # each [H, B]
-Saved = Any  # what the gradient of a step reads, leaves [H, B]
+State = Any  # leaves [B, H]
+Gates = Sequence[Array]  # each [B, H]
+Saved = Any  # what the gradient of a step reads, leaves [B, H]
 
 
 class Equations(NamedTuple):
-    """One step of a cell and its gradient, features first, the batch last."""
+    """One step of a cell and its gradient."""
 
     # (products v -> gates of z, state) -> (next_state, y, saved, v of each product)
     step: Callable[[Sequence[Callable[..., Gates]], State], tuple[State, Array, Saved, Sequence[Array | None]]]
@@ -40,14 +40,9 @@ class Kernel(NamedTuple):
     b: Float[Array, " G"]
 
 
-def sigma(z: Array) -> Array:
-    """The logistic function of `2 z`, by one tanh: a cell halves the parameters of such a gate before the loop."""
-    return 0.5 * jnp.tanh(z) + 0.5
-
-
-def sigma_back(gate: Array, d_gate: Array) -> Array:
-    """The gradient of `z` where `gate = sigma(z)`."""
-    return 2 * d_gate * gate * (1 - gate)
+def sigmoid_back(gate: Array, d_gate: Array) -> Array:
+    """The gradient of `z` where `gate = sigmoid(z)`."""
+    return d_gate * gate * (1 - gate)
 
 
 def run(
@@ -62,10 +57,10 @@ def run(
     reverse: bool,
 ) -> tuple[State, Float[Array, "B T H"]]:
     """Runs a cell over a sequence; the contract stands in `seqjax.recurrence`."""
-    state, restart, valid, resets = jax.tree.map(jnp.transpose, (state, restart, valid, resets))
-    xs = jnp.swapaxes(xs, 0, 1).astype(kernels[0].b.dtype)
+    xs, valid, resets = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (xs, valid, resets))
+    xs = xs.astype(kernels[0].b.dtype)
     final_state, ys = _loop(equations, reverse, kernels, state, restart, xs, valid, resets)
-    return jax.tree.map(jnp.transpose, final_state), jnp.transpose(ys, (2, 0, 1))
+    return final_state, jnp.swapaxes(ys, 0, 1)
 
 
 def _forward(
@@ -79,29 +74,28 @@ def _forward(
     valid: Bool[Array, "T B"] | None,
     resets: Bool[Array, "T B"] | None,
 ) -> tuple[State, tuple[Array, Any]]:
-    hidden_size = jax.tree.leaves(state)[0].shape[0]
-    transposed = jax.tree.map(jnp.transpose, kernels)
-    hoisted = _hoists_input(xs.shape[1])
+    rows, hidden_size = jax.tree.leaves(state)[0].shape
+    hoisted = _hoists_input(rows)
     x_products = [xs @ w if hoisted and w is not None else None for w, _, _ in kernels]
 
     def product(kernel: Kernel, wx: Array | None, x: Array, v: Array | None = None) -> Gates:
-        z = kernel.b[:, None]
+        z = kernel.b
         if kernel.w is not None:
-            z = z + (kernel.w @ x.T if wx is None else wx.T)
+            z = z + (x @ kernel.w if wx is None else wx)
         if kernel.u is not None:
             assert v is not None
-            z = z + kernel.u @ v
-        return jnp.split(z, z.shape[0] // hidden_size)
+            z = z + v @ kernel.u
+        return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
 
     def step(state: State, inputs: tuple[Array, Any, Array | None, Array | None]) -> tuple[State, tuple[Array, Any]]:
         x, x_products, valid, reset = inputs
         if reset is not None:
             state = _where(reset, restart, state)
-        products = [partial(product, kernel, wx, x) for kernel, wx in zip(transposed, x_products, strict=True)]
+        products = [partial(product, kernel, wx, x) for kernel, wx in zip(kernels, x_products, strict=True)]
         next_state, y, saved, vs = equations.step(products, state)
         if valid is not None:
             next_state = _where(valid, next_state, state)
-        return next_state, (y, (saved, jax.tree.map(jnp.transpose, vs)) if save else None)
+        return next_state, (y, (saved, vs) if save else None)
 
     return lax.scan(step, state, (xs, x_products, valid, resets), reverse=reverse)
 
@@ -131,7 +125,8 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
     kernels, xs, saved, vs, valid, resets = residuals
     d_state, d_ys = gradients
     zero = jax.tree.map(jnp.zeros_like, d_state)
-    products_back = [lambda *d_gates, u=u: u @ jnp.concatenate(d_gates) for _, u, _ in kernels]
+    transposed = [None if u is None else u.T for _, u, _ in kernels]
+    products_back = [lambda *d_gates, u=u: jnp.concatenate(d_gates, axis=-1) @ u for u in transposed]
 
     def step(carry: tuple[State, State], inputs: tuple[Array, Saved, Any, Any]) -> tuple[Any, list[Array]]:
         d_state, d_restart = carry
@@ -145,7 +140,7 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
         if reset is not None:
             d_restart = jax.tree.map(jnp.add, d_restart, _where(reset, before, zero))
             before = _where(reset, zero, before)
-        return (before, d_restart), [jnp.concatenate(d_gates).T for d_gates in d_zs]
+        return (before, d_restart), [jnp.concatenate(d_gates, axis=-1) for d_gates in d_zs]
 
     (d_state, d_restart), d_zs = lax.scan(step, (d_state, zero), (d_ys, saved, valid, resets), reverse=not reverse)
     d_kernels = [
@@ -167,4 +162,4 @@ def _outer_products(vs: Float[Array, "T B M"], d_zs: Float[Array, "T B N"]) -> F
 
 
 def _where(condition: Bool[Array, " B"], new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+    return jax.tree.map(lambda n, o: jnp.where(condition[:, None], n, o), new, old)

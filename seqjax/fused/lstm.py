@@ -4,21 +4,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax.nn import sigmoid
 from jaxtyping import Array
 
-from seqjax.fused.loop import Equations, Gates, Kernel, State, run, sigma, sigma_back
+from seqjax.fused.loop import Equations, Gates, Kernel, State, run, sigmoid_back
 
 
 def lstm_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
     """Runs an LSTM without peepholes, projection, coupling and clipping."""
     w, u, b, _, _ = params
-    halves = jnp.repeat(jnp.array([0.5, 0.5, 1, 0.5], b.dtype), u.shape[0])
-    return run(_EQUATIONS, [Kernel(halves * w, halves * u, halves * b)], *args, reverse=reverse)
+    return run(_EQUATIONS, [Kernel(w, u, b)], *args, reverse=reverse)
 
 
 def _step(products: Sequence[Callable[..., Gates]], state: State) -> tuple[State, Array, Any, tuple[Array]]:
     i, f, g, o = products[0](state.h)
-    i, f, g, o = sigma(i), sigma(f), jnp.tanh(g), sigma(o)
+    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
     c = f * state.c + i * g
     tanh_c = jnp.tanh(c)
     h = o * tanh_c
@@ -32,10 +32,10 @@ def _step_back(
     d_h = d_state.h + d_y
     d_c = d_state.c + d_h * o * (1 - tanh_c**2)
     d_gates = (
-        sigma_back(i, d_c * g),
-        sigma_back(f, d_c * c),
+        sigmoid_back(i, d_c * g),
+        sigmoid_back(f, d_c * c),
         d_c * i * (1 - g**2),
-        sigma_back(o, d_h * tanh_c),
+        sigmoid_back(o, d_h * tanh_c),
     )
     return d_state._replace(h=products_back[0](*d_gates), c=d_c * f), (d_gates,)
 
