@@ -14,7 +14,9 @@ gradients of the outputs, and its time includes the forward pass.
 
 Each library has a process of its own. Compilation is not in the times; runs take turns, and a ratio is the median over
 the rounds, so that what disturbs a round disturbs both sides of it. The product of two large matrices takes its turn as
-well; the share of its rate counts the operations of the layer's own products, nothing else. All takes about an hour.
+well; the share of its rate counts the operations of the layer's own products, nothing else. So do these products of the
+layer alone, step after step on the devices of seqjax: nothing that forms them in XLA is faster than they are. All takes
+about an hour.
 """
 
 import contextlib
@@ -49,7 +51,7 @@ POINTS = [
 RANDOM_LENGTHS = Sizes(32, 128, 256, 256)
 GROWTH = [Sizes(8, steps, 64, 64) for steps in (100, 300, 1000, 3000, 10_000)]
 WORK = {False: "forward", True: "forward with gradient"}  # by whether there is a gradient
-PRODUCT = "product"  # of matrices, beside the libraries
+PRODUCT, LAYER_PRODUCTS = "product", "layer_products"  # of matrices, beside the libraries
 Ask = Callable[..., dict[str, Any]]
 
 
@@ -98,7 +100,7 @@ Table = dict[Sizes, Measured]
 def measure(asks: dict[str, Ask], cell: str, sizes: Sizes, gradient: bool, repeats: int) -> Measured:
     """Measures all libraries that have the cell."""
     question = {"cell": cell, "sizes": sizes._asdict(), "gradient": gradient}
-    chosen = {name: ask for name, ask in asks.items() if name == PRODUCT or cell in LIBRARIES[name].cells}
+    chosen = {name: ask for name, ask in asks.items() if name not in LIBRARIES or cell in LIBRARIES[name].cells}
     return Measured(*take_turns({name: partial(ask, **question) for name, ask in chosen.items()}, repeats))
 
 
@@ -126,13 +128,14 @@ def mean_ratio(points: Table, name: str) -> float | None:
 def report_times(cell: str, gradient: bool, points: Table, names: list[str]) -> str:
     """Writes the milliseconds of each library, and how often the time of seqjax is in them."""
     peers = [name for name in names if name != "seqjax" and mean_ratio(points, name) is not None]
-    header = ["B, T, I, H", "seqjax", "share of product", "compiles in", *peers]
+    header = ["B, T, I, H", "seqjax", "share of product", "compiles in", "products alone", *peers]
+    compared = [LAYER_PRODUCTS, *peers]
     rows = []
     for sizes, measured in points.items():
         row = [", ".join(map(str, sizes)), f"{measured.milliseconds('seqjax'):.1f}"]
         row += [f"{product_share(cell, sizes, gradient, measured):.0%}", f"{measured.told['seqjax']['compile']:.1f} s"]
-        rows.append(row + [f"{measured.milliseconds(name):.1f} ({measured.ratio(name):.2f})" for name in peers])
-    rows.append(["geometric mean", "", "", "", *(f"{mean_ratio(points, name):.2f}" for name in peers)])
+        rows.append(row + [f"{measured.milliseconds(name):.1f} ({measured.ratio(name):.2f})" for name in compared])
+    rows.append(["geometric mean", "", "", "", *(f"{mean_ratio(points, name):.2f}" for name in compared)])
     return f"{cell}, {WORK[gradient]}, ms (and in times of seqjax):\n\n" + table(header, rows)
 
 
@@ -234,7 +237,7 @@ def run(
         peers = start(["seqjax", *peer_names], stack, say)
         names = list(peers)
         asks = {name: partial(each.ask, what=LIBRARIES[name].what or name) for name, each in peers.items()}
-        asks[PRODUCT] = partial(peers["seqjax"].ask, what=PRODUCT)
+        asks |= {what: partial(peers["seqjax"].ask, what=what) for what in (PRODUCT, LAYER_PRODUCTS)}
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
         for (cell, gradient), sizes in itertools.product(measured, points):
             each = measure(asks, cell, sizes, gradient, repeats)

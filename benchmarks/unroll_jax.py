@@ -131,15 +131,47 @@ LAYERS = {
 
 
 @cache
-def placed(seed: int, shape: tuple[int, ...]) -> jax.Array:
-    """Draws an array and cuts its first axis, the batch, into a part for each device, where that goes."""
-    array = unroll_work.normal(seed, shape)
-    return jax.device_put(array, _sharding(len(array), "batch"))
+def placed(seed: int, shape: tuple[int, ...], axis: int = 0) -> jax.Array:
+    """Draws an array and cuts an axis, the batch, into a part for each device, where that goes."""
+    return jax.device_put(unroll_work.normal(seed, shape), _sharding(shape[axis], *axis * [None], "batch"))
 
 
-def _sharding(rows: int, *axes: str) -> NamedSharding:
+def _sharding(rows: int, *axes: str | None) -> NamedSharding:
     devices = jax.devices()
     return NamedSharding(Mesh(devices if rows % len(devices) == 0 else devices[:1], ("batch",)), PartitionSpec(*axes))
+
+
+def layer_products(cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, tuple]:
+    """The products that a layer forms, with next to nothing beside them: those of a step wait for the step before."""
+    batch, steps, inputs, hidden = sizes
+    gates = unroll_work.GATES[cell]
+    width = gates * hidden
+    xs, hs, d_zs = (placed(seed, (steps, batch, size), axis=1) for seed, size in enumerate((inputs, hidden, width)))
+    w, u = jax.device_put(
+        [unroll_work.normal(3, (size, width)) / width**0.5 for size in (inputs, hidden)], _sharding(batch)
+    )
+
+    def forward(w: jax.Array, u: jax.Array, xs: jax.Array) -> jax.Array:
+        def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
+            z = (x @ w if batch > 1 else x) + h @ u
+            return sum(jnp.split(z, gates, axis=-1)), None
+
+        start = jnp.zeros((batch, hidden))
+        return jax.lax.scan(step, start, xs if batch > 1 else xs @ w)[0]
+
+    def backward(u: jax.Array, d_zs: jax.Array) -> jax.Array:
+        transposed = u.T
+
+        def step(d_h: jax.Array, d_z: jax.Array) -> tuple[jax.Array, None]:
+            return (d_z + jnp.tile(d_h, gates)) @ transposed, None
+
+        return jax.lax.scan(step, jnp.zeros((batch, hidden)), d_zs)[0]
+
+    def with_gradient(w: jax.Array, u: jax.Array, xs: jax.Array, hs: jax.Array, d_zs: jax.Array) -> Any:
+        d_w, d_u = (jax.lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ()))) for vs in (xs, hs))
+        return forward(w, u, xs), backward(u, d_zs), d_w, d_u, d_zs @ w.T
+
+    return (with_gradient, (w, u, xs, hs, d_zs)) if gradient else (forward, (w, u, xs))
 
 
 def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, tuple]:
@@ -147,6 +179,8 @@ def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> tuple[Callabl
     if what == "product":
         a, b = jax.device_put((unroll_work.normal(0, (PRODUCT, PRODUCT)), unroll_work.normal(1, (PRODUCT, PRODUCT))))
         return jnp.matmul, (a, b)
+    if what == "layer_products":
+        return layer_products(cell, sizes, gradient)
     params, apply = LAYERS[what](cell, sizes)
     params = jax.device_put(params, _sharding(sizes.batch))
     xs = placed(0, (sizes.batch, sizes.steps, sizes.inputs))

@@ -44,6 +44,20 @@ def test_gradients_flow_from_the_last_step_of_a_row_to_its_first(name):
     np.testing.assert_array_equal(np.asarray(of_xs != 0).all(axis=-1), [[True] * 5, [False] * 5])
 
 
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_products_alone_are_all_of_a_layer_and_wait_for_one_another(cell, batch):
+    function, args = unroll_jax.work(what="layer_products", cell=cell, sizes=SIZES._replace(batch=batch), gradient=True)
+    w, u, xs, hs, d_zs = args
+    results = last_h, first_d_h, d_w, d_u, d_xs = jax.jit(function)(*args)
+    width = GATES[cell] * 4
+    assert [a.shape for a in results] == [(batch, 4), (batch, 4), (3, width), (4, width), (5, batch, 3)]
+    np.testing.assert_allclose(d_w, np.einsum("tbi,tbg->ig", xs, d_zs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(d_u, np.einsum("tbh,tbg->hg", hs, d_zs), rtol=1e-4, atol=1e-5)
+    changed = jax.jit(function)(w, u, xs.at[0].add(1), hs, d_zs.at[-1].add(1))
+    assert np.all(changed[0] != last_h) and np.all(changed[1] != first_d_h)
+
+
 @pytest.mark.parametrize("cell", unroll.LIBRARIES["torch"].cells)
 def test_torch_does_the_same(cell):
     pytest.importorskip("torch")
@@ -94,15 +108,21 @@ def made_up(**seconds):
 
 def test_tables_hold_medians_ratios_and_means():
     sizes = Sizes(1, 10, 50, 50)
-    each = made_up(seqjax=[0.1, 0.2, 0.9], torch=[0.2, 0.3, 0.9], haiku=[0.4, 0.8, 3.6], product=[0.1, 0.2, 0.9])
-    faster = made_up(seqjax=[0.1] * 3, torch=[0.1] * 3, haiku=[0.1] * 3, product=[0.1] * 3)
+    each = made_up(
+        seqjax=[0.1, 0.2, 0.9],
+        torch=[0.2, 0.3, 0.9],
+        haiku=[0.4, 0.8, 3.6],
+        product=[0.1, 0.2, 0.9],
+        layer_products=[0.05, 0.1, 0.45],
+    )
+    faster = made_up(**dict.fromkeys(each.seconds, [0.1] * 3))
     points = {sizes: each, sizes._replace(batch=8): faster}
     names = ["seqjax", "torch", "keras", "haiku"]
     text = unroll.report_times("lstm", False, points, names)
-    assert "| seqjax | share of product | compiles in | torch | haiku |" in text
+    assert "| seqjax | share of product | compiles in | products alone | torch | haiku |" in text
     # 10 steps of a product of 100 by 200, beside one of 100 x 100 by 100
-    assert "| 1, 10, 50, 50 | 200.0 | 20% | 1.2 s | 300.0 (1.50) | 800.0 (4.00) |" in text
-    assert "| geometric mean |  |  |  | 1.22 | 2.00 |" in text
+    assert "| 1, 10, 50, 50 | 200.0 | 20% | 1.2 s | 100.0 (0.50) | 300.0 (1.50) | 800.0 (4.00) |" in text
+    assert "| geometric mean |  |  |  | 0.71 | 1.22 | 2.00 |" in text
     assert "| 200.0 | 60% |" in unroll.report_times("lstm", True, points, names)
     assert "| 1, 10, 50, 50 | 3.0 |" in unroll.report_memory("lstm", points, names)
     assert "| forward | 200.0 | 300.0 (1.50) |" in unroll.report_random_lengths(

@@ -46,15 +46,19 @@ def test_the_dictionary(pronunciations):
 
 
 def test_parts_have_their_shares_of_the_words(pronunciations):
-    words = Counter(map(cmudict.part_of, pronunciations))
+    words = Counter(map(cmudict.Cmudict.part_of, pronunciations))
     assert words == {"train": 113_362, "validation": 6_395, "test": 6_295}
-    assert [cmudict.part_of(word) for word in ("aaberg", "abdalla", "abated")] == ["train", "validation", "test"]
+    assert [cmudict.Cmudict.part_of(word) for word in ("aaberg", "abdalla", "abated")] == [
+        "train",
+        "validation",
+        "test",
+    ]
 
 
 def test_all_pronunciations_of_a_word_are_in_its_part_in_order(tmp_path, few):
     splits = read_pair_dataset(datasets.builder("cmudict", tmp_path / "tfds"))
     for name, pairs in splits._asdict().items():
-        words = sorted(word for word in few if cmudict.part_of(word) == name)
+        words = sorted(word for word in few if cmudict.Cmudict.part_of(word) == name)
         assert pairs == [(word, phonemes) for word in words for phonemes in few[word]]
     assert sum(map(len, splits)) == sum(map(len, few.values())) > len(few) > 2000
 

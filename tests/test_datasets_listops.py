@@ -72,7 +72,7 @@ def test_no_expression_is_in_two_parts_and_none_is_lost(prepared):
     few, [(parts, _), _] = prepared
     texts = {name: [example["text"].decode() for example in part] for name, part in parts.items()}
     for name, part in texts.items():
-        assert part == [" ".join(symbols) for symbols in few if listops.part_of(" ".join(symbols)) == name]
+        assert part == [" ".join(symbols) for symbols in few if listops.Listops.part_of(" ".join(symbols)) == name]
     joined = sum(texts.values(), [])
     assert len(joined) == len(set(joined)) == 2000
     shares = {name: len(part) / 2000 for name, part in texts.items()}

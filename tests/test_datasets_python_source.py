@@ -1,3 +1,5 @@
+import platform
+
 import pytest
 
 from experiments import datasets
@@ -29,6 +31,11 @@ def test_prepared_twice_gives_the_same_bytes(library, tmp_path):
         return {str(path.relative_to(data_dir)): path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
 
     assert prepare(tmp_path / "first") == prepare(tmp_path / "second")
+
+
+def test_the_version_is_that_of_python():
+    builders = map(datasets.builder, ("python_source", "python_stdlib/expressions"))
+    assert all(platform.python_version().startswith(str(builder.version)) for builder in builders)
 
 
 def test_the_running_library_is_code(tmp_path):

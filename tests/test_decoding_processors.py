@@ -1,5 +1,7 @@
 """What each processor keeps, and what it refuses."""
 
+import inspect
+
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -66,15 +68,19 @@ def test_some_token_stays_and_equal_logits_share_their_fate(logits, factory, set
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("setting", [0.0, -0.1, 1.1, float("nan")])
 def test_share_outside_zero_to_one(factory, setting):
-    with pytest.raises(ValueError, match="expected a number above 0 and at most 1"):
+    [argument] = inspect.signature(factory).parameters
+    with pytest.raises(ValueError, match=f"{argument}: expected a number above 0 and at most 1"):
         factory(setting)
 
 
 def test_refuses():
     with pytest.raises(ValueError, match="k: expected at least 1, got 0"):
         decoding.top_k(0)
-    with pytest.raises(ValueError, match="temperature: expected a number above 0, got 0"):
+    with pytest.raises(ValueError, match="value: expected a temperature above 0, got 0"):
         decoding.temperature(0.0)
+    decoding.top_k(2)
+    with pytest.raises(TypeError, match="'k'|k: expected an int"):  # where shapes are checked, beartype says it
+        decoding.top_k(2.0)
 
 
 def test_setting_may_be_traced():

@@ -49,7 +49,7 @@ def part_of(name: str, *, validation: int, test: int) -> str:
       validation: percent of the names for this part.
       test: likewise.
 
-    >>> [part_of(name, validation=10, test=20) for name in ("to", "dna", "yes")]
+    >>> [part_of(name, validation=10, test=20) for name in ("do", "re", "yes")]
     ['train', 'validation', 'test']
     """
     percentile = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % 100

@@ -24,7 +24,7 @@ class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """The features of an example."""
 
     @abc.abstractmethod
-    def read_examples(self) -> Iterable[tuple[str, ...]]:
+    def read_examples(self) -> Iterable[tuple[Any, ...]]:
         """Gives the examples of all parts, the key before the features."""
 
     @classmethod
@@ -44,10 +44,10 @@ class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # everything is here
-        parts: dict[str, list[dict[str, str]]] = {part: [] for part in ("train", "validation", "test")}
+        parts: dict[str, list[dict[str, Any]]] = {part: [] for part in ("train", "validation", "test")}
         for key, *example in self.read_examples():
             parts[self.part_of(key)].append(dict(zip(self.features, example, strict=True)))
         return {part: self._generate_examples(examples) for part, examples in parts.items()}
 
-    def _generate_examples(self, examples: Iterable[dict[str, str]]) -> Iterator[tuple[int, dict[str, str]]]:
+    def _generate_examples(self, examples: Iterable[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield from enumerate(examples)

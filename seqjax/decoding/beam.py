@@ -32,7 +32,6 @@ from seqjax.decoding.contract import (
     State,
     Step,
     advance,
-    as_argument,
     as_arguments,
     as_settings,
     check_count,
@@ -104,9 +103,8 @@ def beam_search(
     [2 1 0 0] 0.216
     [3 1 0 0] 0.396
     """
-    processors = as_arguments(processors)
-    coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
-    functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
+    penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
+    functions = as_arguments(step, processors, **penalties)
     settings = as_settings(beam_size=beam_size, n_best=n_best, eos=eos, max_length=max_length, pad=pad)
     return check_sequences(_beam_search(*functions, params, context, state, bos, **settings), processors)
 

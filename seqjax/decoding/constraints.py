@@ -153,7 +153,7 @@ def repetition_penalty(theta: float) -> Processor:
     return Partial(_repetition_penalty, theta)
 
 
-@functools.cache  # the same function for the same n, so that a search does not compile anew
+@functools.lru_cache(maxsize=None, typed=True)  # one function for each n, so that a search does not compile anew
 def no_repeat_ngram(n: int) -> Processor:
     """Forbids tokens that would make `n` of them in a row occur a second time (Paulus, Xiong and Socher 2018).
 

@@ -130,11 +130,13 @@ def as_argument(name: str, function: Callable) -> Partial:
     return function if isinstance(function, Partial) else Partial(function)
 
 
-def as_arguments(processors: Sequence[Processor]) -> tuple[Partial, ...]:
-    """Makes each processor an argument of `jit`."""
+def as_arguments(step: Step, processors: Sequence[Processor], **penalties: Callable | None) -> tuple[Any, ...]:
+    """Makes the functions that a search is given arguments of `jit`: step, processors, and what else by its name."""
     if callable(processors):
         raise TypeError(f"processors: expected a sequence of functions, got the function {processors!r}")
-    return tuple(as_argument(f"processors[{place}]", processor) for place, processor in enumerate(processors))
+    chain = tuple(as_argument(f"processors[{place}]", processor) for place, processor in enumerate(processors))
+    others = (None if penalty is None else as_argument(name, penalty) for name, penalty in penalties.items())
+    return as_argument("step", step), chain, *others
 
 
 def first_tokens(bos: Int[Array, "*B"], shape: tuple[int, int]) -> Int32[Array, "B K"]:

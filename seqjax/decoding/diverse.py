@@ -20,7 +20,6 @@ from seqjax.decoding.contract import (
     State,
     Step,
     advance,
-    as_argument,
     as_arguments,
     as_settings,
     check_count,
@@ -81,9 +80,8 @@ def diverse_beam_search(
     """
     if not 0 <= diversity < math.inf:
         raise ValueError(f"diversity: expected at least 0 and finite, got {diversity}")
-    processors = as_arguments(processors)
-    coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
-    functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
+    penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
+    functions = as_arguments(step, processors, **penalties)
     settings = as_settings(beam_size=beam_size, groups=groups, eos=eos, max_length=max_length, pad=pad)
     found = _diverse_beam_search(*functions, params, context, state, bos, diversity, **settings)
     return check_sequences(found, processors)

@@ -17,7 +17,6 @@ from seqjax.decoding.contract import (
     State,
     Step,
     advance,
-    as_argument,
     as_arguments,
     as_settings,
     check_count,
@@ -62,9 +61,8 @@ def exhaustive_search(
     >>> found.tokens[0].tolist(), jnp.exp(found.scores[0]).tolist()
     ([[1, 0], [0, 0], [0, 1]], [0.5, 0.25, 0.25])
     """
-    processors = as_arguments(processors)
-    coverage_penalty = None if coverage_penalty is None else as_argument("coverage_penalty", coverage_penalty)
-    functions = as_argument("step", step), processors, as_argument("length_penalty", length_penalty), coverage_penalty
+    penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
+    functions = as_arguments(step, processors, **penalties)
     settings = as_settings(n_best=n_best, eos=eos, max_length=max_length, pad=pad)
     return check_sequences(_exhaustive_search(*functions, params, context, state, bos, **settings), processors)
 

@@ -30,11 +30,11 @@ def temperature(value: float) -> Processor:
     Array([ 0., -2.], dtype=float32)
     """
     if not value > 0:
-        raise ValueError(f"temperature: expected a number above 0, got {value}")
+        raise ValueError(f"value: expected a temperature above 0, got {value}")
     return Partial(_temperature, value)
 
 
-@functools.cache  # the same function for the same k, so that a search does not compile anew
+@functools.lru_cache(maxsize=None, typed=True)  # one function for each k, so that a search does not compile anew
 def top_k(k: int) -> Processor:
     """Keeps the k most probable tokens (Fan, Lewis and Dauphin 2018), all of them where there are fewer.
 
@@ -64,7 +64,7 @@ def top_p(p: float) -> Processor:
     >>> top_p(0.7)(None, None, jnp.array([2.0, 0.0, 1.0]))
     Array([  2., -inf,   1.], dtype=float32)
     """
-    _check_share("top_p", p)
+    _check_share("p", p)
     return Partial(_top_p, p)
 
 
@@ -77,7 +77,7 @@ def min_p(p: float) -> Processor:
     >>> min_p(0.3)(None, None, jnp.array([2.0, 0.0, 1.0]))
     Array([  2., -inf,   1.], dtype=float32)
     """
-    _check_share("min_p", p)
+    _check_share("p", p)
     return Partial(_min_p, p)
 
 
@@ -92,7 +92,7 @@ def typical(mass: float) -> Processor:
     >>> typical(0.5)(None, None, jnp.array([1.0, 0.0, 0.0, 0.0]))
     Array([-inf,   0.,   0.,   0.], dtype=float32)
     """
-    _check_share("typical mass", mass)
+    _check_share("mass", mass)
     return Partial(_typical, mass)
 
 

@@ -19,7 +19,6 @@ from seqjax.decoding.contract import (
     State,
     Step,
     advance,
-    as_argument,
     as_arguments,
     as_settings,
     check_count,
@@ -76,11 +75,9 @@ def greedy_search(
     >>> found.tokens, found.lengths, jnp.exp(found.scores).round(2)  # 0.7 * 0.5
     (Array([[[2, 1, 0, 0]]], dtype=int32), Array([[2]], dtype=int32), Array([[0.35]], dtype=float32))
     """
-    processors = as_arguments(processors)
+    functions = as_arguments(step, processors)
     settings = as_settings(eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(
-        _greedy_search(as_argument("step", step), processors, params, context, state, bos, **settings), processors
-    )
+    return check_sequences(_greedy_search(*functions, params, context, state, bos, **settings), processors)
 
 
 def sample(
@@ -131,11 +128,9 @@ def sample(
     ((1, 1, 3), Array([[0.125]], dtype=float32))
     """
     check_count("num_samples", num_samples)
-    processors = as_arguments(processors)
+    functions = as_arguments(step, processors)
     settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(
-        _sample(key, as_argument("step", step), processors, params, context, state, bos, **settings), processors
-    )
+    return check_sequences(_sample(key, *functions, params, context, state, bos, **settings), processors)
 
 
 class _Loop(NamedTuple):

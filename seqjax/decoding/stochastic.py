@@ -19,7 +19,6 @@ from seqjax.decoding.contract import (
     State,
     Step,
     advance,
-    as_argument,
     as_arguments,
     as_settings,
     check_count,
@@ -77,9 +76,9 @@ def stochastic_beam_search(
     >>> sorted(drawn.tokens[0, :, 0].tolist())
     [0, 1, 2]
     """
-    processors = as_arguments(processors)
+    functions = as_arguments(step, processors)
     settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
-    found = _stochastic_beam_search(key, as_argument("step", step), processors, params, context, state, bos, **settings)
+    found = _stochastic_beam_search(key, *functions, params, context, state, bos, **settings)
     return check_sequences(found, processors)
 
 

@@ -10,16 +10,17 @@ note number n, so that middle C (60) is `_`; what sounds again is not told from 
 space between two. Pieces that are the same music, in whatever key, are in one part.
 """
 
-import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int
 
-from experiments import datasets
+from experiments.datasets import read_lines
+from experiments.datasets.keyed import KeyedBuilder
 
 PATH = Path(__file__).with_name("chorales.tsv.xz")
 VOICES = 4
@@ -35,12 +36,8 @@ def read_chorales(path: Path = PATH) -> dict[str, str]:
     Raises:
       ValueError: the file is damaged, or a line is not a name and quarters of 16 pitches.
     """
-    try:
-        lines = lzma.decompress(path.read_bytes()).decode().splitlines()
-    except lzma.LZMAError as error:
-        raise ValueError(f"{path}: damaged: {error}") from error
     chorales = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         entry = LINE.fullmatch(line)
         if entry is None:
             raise ValueError(f"{path}: line {number}: expected a name, a tab and quarters, got {line[:40]!r}")
@@ -70,31 +67,23 @@ def transpose(text: str, semitones: int) -> str:
     return text.translate({sign: sign + semitones for sign in range(OFFSET, 127) if chr(sign) != REST})
 
 
-def part_of(text: str) -> str:
-    """Assigns a chorale, in whatever key, to the part it is in whatever else there is: 80% to train, 10% and 10%."""
+def key_of(text: str) -> str:
+    """Moves a chorale to the key in which its first note is the same as that of all others."""
     first = next(ord(sign) for sign in text if sign != REST)
-    return datasets.part_of(transpose(text, ord("m") - first), validation=10, test=10)
+    return transpose(text, ord("m") - first)
 
 
-class Chorales(tfds.core.GeneratorBasedBuilder):
-    """An example is a chorale."""
+class Chorales(KeyedBuilder):
+    """An example is a chorale; 80% of them, in whatever key, to train, 10% and 10%."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Chorales of J. S. Bach: four voices on a grid of sixteenth notes, a character each."
+    LICENSE = "Public domain; encodings from music21, BSD-3-Clause."
+    HELD_OUT = {"validation": 10, "test": 10}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Chorales of J. S. Bach: four voices on a grid of sixteenth notes, a character each.",
-            features=tfds.features.FeaturesDict({"name": tfds.features.Text(), "text": tfds.features.Text()}),
-            license="Public domain; encodings from music21, BSD-3-Clause.",
-            disable_shuffling=True,
-        )
+    @property
+    def features(self) -> dict[str, Any]:
+        return {"name": tfds.features.Text(), "text": tfds.features.Text()}
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
-        chorales = read_chorales()
-        return {part: self._generate_examples(chorales, part) for part in ("train", "validation", "test")}
-
-    def _generate_examples(self, chorales: dict[str, str], part: str) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, name in enumerate(sorted(name for name, text in chorales.items() if part_of(text) == part)):
-            yield number, {"name": name, "text": chorales[name]}
+    def read_examples(self) -> Iterator[tuple[str, str, str]]:
+        for name, text in sorted(read_chorales().items()):
+            yield key_of(text), name, text

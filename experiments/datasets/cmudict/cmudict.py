@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
-from experiments import datasets
+from experiments.datasets.pair_file import Pair, PairBuilder
 
 LINE = re.compile(r"(?P<word>[a-z'.-]+)(\(\d+\))?(?P<phonemes>( [A-Z]+[012]?)+)( #.*)?")
 
@@ -52,35 +50,15 @@ def read_pronunciations(path: Path) -> dict[str, list[str]]:
     return pronunciations
 
 
-def part_of(word: str) -> str:
-    """Assigns a word to the part it is in whatever else the dictionary holds: 90% to train, 5% and 5%."""
-    return datasets.part_of(word, validation=5, test=5)
+class Cmudict(PairBuilder):
+    """Spelling and pronunciation; an example is one pronunciation of a word; 90% of the words to train, 5% and 5%."""
 
+    DESCRIPTION = "The CMU Pronouncing Dictionary: English spellings, and phonemes separated by spaces."
+    HOMEPAGE = "http://www.speech.cs.cmu.edu/cgi-bin/cmudict"
+    LICENSE = "BSD-2-Clause"
+    HELD_OUT = {"validation": 5, "test": 5}
 
-class Cmudict(tfds.core.GeneratorBasedBuilder):
-    """Spelling and pronunciation; an example is one pronunciation of a word, and all of a word are in one part."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="The CMU Pronouncing Dictionary: English spellings, and phonemes separated by spaces.",
-            features=tfds.features.FeaturesDict({"source": tfds.features.Text(), "target": tfds.features.Text()}),
-            homepage="http://www.speech.cs.cmu.edu/cgi-bin/cmudict",
-            license="BSD-2-Clause",
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # the package is the download
-        pronunciations = read_pronunciations(dictionary_path())
-        return {part: self._generate_examples(pronunciations, part) for part in ("train", "validation", "test")}
-
-    def _generate_examples(
-        self, pronunciations: dict[str, list[str]], part: str
-    ) -> Iterator[tuple[int, dict[str, str]]]:
-        words = sorted(word for word in pronunciations if part_of(word) == part)
-        pairs = ((word, phonemes) for word in words for phonemes in pronunciations[word])
-        for number, (word, phonemes) in enumerate(pairs):
-            yield number, {"source": word, "target": phonemes}
+    def read_pairs(self) -> Iterator[Pair]:
+        for word, pronunciations in sorted(read_pronunciations(dictionary_path()).items()):
+            for phonemes in pronunciations:
+                yield Pair(word, word, phonemes)

@@ -9,10 +9,11 @@ modulo 10) of 2 to 5 expressions. Of what is drawn, 30,000 different operations 
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from experiments import datasets
+from experiments.datasets.keyed import KeyedBuilder
 
 OPERATORS = {
     "[MIN": min,
@@ -70,34 +71,18 @@ def expressions(count: int = EXPRESSIONS) -> Iterator[list[str]]:
             yield symbols
 
 
-def part_of(text: str) -> str:
-    """Assigns an expression to the part it is in whatever else is drawn: 90% to train, 5% and 5%."""
-    return datasets.part_of(text, validation=5, test=5)
+class Listops(KeyedBuilder):
+    """Expressions, symbols with spaces between them, and their values; 90% to train, 5% and 5%."""
 
+    DESCRIPTION = "ListOps: nested operations on lists of digits."
+    LICENSE = "Apache-2.0, as the program that draws it; the rules are those of Nangia and Bowman (2018)."
+    HELD_OUT = {"validation": 5, "test": 5}
 
-class Listops(tfds.core.GeneratorBasedBuilder):
-    """Expressions and their values; an example is an expression, symbols with spaces between them."""
+    @property
+    def features(self) -> dict[str, Any]:
+        return {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=10)}
 
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="ListOps: nested operations on lists of digits.",
-            features=tfds.features.FeaturesDict(
-                {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=10)}
-            ),
-            license="Apache-2.0, as the program that draws it; the rules are those of Nangia and Bowman (2018).",
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # nothing is downloaded
-        parts: dict[str, list[list[str]]] = {"train": [], "validation": [], "test": []}
+    def read_examples(self) -> Iterator[tuple[str, str, int]]:
         for symbols in expressions():
-            parts[part_of(" ".join(symbols))].append(symbols)
-        return {split: self._generate_examples(part) for split, part in parts.items()}
-
-    def _generate_examples(self, part: list[list[str]]) -> Iterator[tuple[int, dict[str, object]]]:
-        for number, symbols in enumerate(part):
-            yield number, {"text": " ".join(symbols), "label": value_of(symbols)}
+            text = " ".join(symbols)
+            yield text, text, value_of(symbols)

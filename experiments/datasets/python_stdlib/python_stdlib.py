@@ -3,11 +3,12 @@
 `python_stdlib/expressions` pairs an expression, as `ast.unparse` writes it, with its syntax tree as `ast.dump` does,
 less what the expression cannot tell, `Load()` or `Store()`. `python_stdlib/signatures` pairs the first sentence of a
 function's docstring with its signature. Files are read in the order of their names, tests left out; a pair stands where
-it stands first. Pairs of one source are in one part. What is measured depends on the version of Python.
+it stands first. Pairs of one source are in one part. The version of the data set is that of Python.
 """
 
 import ast
 import re
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -77,6 +78,7 @@ class PythonStdlib(PairBuilder):
         tfds.core.BuilderConfig(name="expressions", description="An expression and its syntax tree."),
         tfds.core.BuilderConfig(name="signatures", description="The first sentence of a docstring and a signature."),
     ]
+    VERSION = tfds.core.Version("{}.{}.{}".format(*sys.version_info))
     DESCRIPTION = "Code of Python's standard library."
     LICENSE = "Python Software Foundation License"
 
