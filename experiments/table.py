@@ -35,3 +35,4 @@ def describe(figures: dict[str, float], measure: str) -> str:
 if __name__ == "__main__":
     page = README.read_text()
     README.write_text(re.sub(rf"^{re.escape(HEAD)}\n(\|.*\n)*", lambda _: table() + "\n", page, flags=re.MULTILINE))
+    print(f"{README}: the table has the {len(list(RESULTS.glob('*.json')))} results of {RESULTS}")

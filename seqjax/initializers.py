@@ -41,7 +41,8 @@ def forget_bias(value: float) -> BiasInitializer:
     """Opens the forget gate at the start of training, so that gradients reach far back from the first step on.
 
     Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever (2015) find 1 to be a good value. The
-    bias is kept in the parameters: nothing is added when the cell runs.
+    bias is kept in the parameters: nothing is added when the cell runs. A cell without a gate `f`, such as a GRU, gets
+    zeros.
 
     >>> forget_bias(1.0)(jax.random.key(0), "ifgo", 2)
     Array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)

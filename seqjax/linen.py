@@ -10,7 +10,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from jaxtyping import Array, Bool, Float, Integer
 
 from seqjax.attention import Alignment, Attention, Memory
-from seqjax.contract import Cell, Params, State
+from seqjax.contract import Cell, Params, State, check_cell
 from seqjax.recurrence import bidirectional, unroll
 from seqjax.regularization import variational_dropout
 
@@ -112,7 +112,12 @@ class Recurrent(nn.Module):
     def _check_states(self, name: str, states: tuple[State, ...] | None) -> None:
         if self.layers < 1:
             raise ValueError(f"layers: expected at least 1, got {self.layers}")
-        if states is not None and len(states) != self.layers:
+        check_cell(self.cell)
+        if states is None:
+            return
+        if type(states) not in (tuple, list):  # a NamedTuple is the state of one layer
+            raise TypeError(f"{name}: expected a tuple of states, one for each layer, got {type(states).__name__}")
+        if len(states) != self.layers:
             raise ValueError(f"{name}: expected one for each of {self.layers} layers, got {len(states)}")
 
     def _cell_of_pass(self, deterministic: bool) -> Cell:

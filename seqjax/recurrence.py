@@ -56,7 +56,7 @@ def unroll(
       cell: the cell.
       params: its parameters.
       xs: inputs [*B, T, I], with any number of batch axes `*B`, none included.
-      lengths: number of steps of each row, [*B], above `T` the same as `T`; `T` for all if None.
+      lengths: number of steps of each row, [*B], above `T` the same as `T`, below 0 as 0; `T` for all if None.
       resets: [*B, T], true at the first step of each of several sequences packed into one row. The state starts anew
         there, from the cell's own initial state; in reverse it does so at the last step of each.
       initial_state: state to start from, leaves [*B, ...]; the cell's own if None.

@@ -1,6 +1,7 @@
 """Two devices against one: a process of two CPU devices trains what a process of one does."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -58,6 +59,18 @@ def test_two_devices_train_what_one_does():
         assert (size, one[name][0]) == (2, 1)
         for expected, got in zip(one[name][1], leaves, strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    told = []
+    monkeypatch.setattr(jax.config, "update", lambda name, value: told.append((name, value)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 5, 7}, raising=False)
+    one_device_per_core()
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
+    one_device_per_core()
+    one_device_per_core(2)
+    assert told == [("jax_num_cpu_devices", cores) for cores in (3, 8, 2)]
 
 
 def test_a_mesh_is_as_large_as_the_batch_allows():

@@ -231,6 +231,18 @@ def test_refuses_what_does_not_fit(settings, arguments, message, unchecked):
         Recurrent(seqjax.gru(3)).apply(variables, XS[..., :1])
 
 
+def test_refuses_what_is_no_cell_and_no_tuple_of_states(unchecked):
+    with pytest.raises(TypeError, match="^cell: expected a seqjax.Cell"):
+        Recurrent(seqjax.gru).init(KEY, jnp.asarray(XS))
+    model = Recurrent(seqjax.lstm(3), layers=2)  # whose state has two leaves
+    variables = model.init(KEY, jnp.asarray(XS))
+    state = seqjax.cells.LSTMState(jnp.zeros((B, 3)), jnp.zeros((B, 3)))
+    with pytest.raises(
+        TypeError, match="^initial_states: expected a tuple of states, one for each layer, got LSTMState"
+    ):
+        model.apply(variables, XS, initial_states=state)
+
+
 def test_step_refuses_what_does_not_fit(unchecked):
     model = Recurrent(seqjax.gru(3), layers=2)
     variables = model.init(KEY, jnp.asarray(XS))

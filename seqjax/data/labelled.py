@@ -109,8 +109,9 @@ def read_labelled_dataset(builder: Any, text: str = "text", label: str = "label"
     for argument, feature, kind in (("text", text, tfds.features.Text), ("label", label, tfds.features.ClassLabel)):
         known = [key for key, of in builder.info.features.items() if isinstance(of, kind)]
         if feature not in known:
+            there_are = known or "of which it has none"
             raise ValueError(
-                f"{name}: {argument}: expected a feature of type {kind.__name__}, {known}, got {feature!r}"
+                f"{name}: {argument}: expected a feature of type {kind.__name__}, {there_are}, got {feature!r}"
             )
     parts = {
         split: [(example[text].decode(), int(example[label])) for example in examples]
