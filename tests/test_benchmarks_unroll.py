@@ -54,6 +54,7 @@ def test_products_alone_are_all_of_a_layer_and_wait_for_one_another(cell, batch)
     assert [a.shape for a in results] == [(batch, 4), (batch, 4), (3, width), (4, width), (5, batch, 3)]
     np.testing.assert_allclose(d_w, np.einsum("tbi,tbg->ig", xs, d_zs), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(d_u, np.einsum("tbh,tbg->hg", hs, d_zs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(d_xs, np.einsum("tbg,ig->tbi", d_zs, w), rtol=1e-4, atol=1e-5)
     changed = jax.jit(function)(w, u, xs.at[0].add(1), hs, d_zs.at[-1].add(1))
     assert np.all(changed[0] != last_h) and np.all(changed[1] != first_d_h)
 
