@@ -157,7 +157,7 @@ def main(argv: list[str]) -> None:
         try:
             python = keras_python(args.keras_python, args.cache)
             for few, env in settings.items():
-                keras = stack.enter_context(peer("benchmarks.decode_keras", python, env))
+                keras = stack.enter_context(peer("benchmarks.decode_keras", python=python, env=env))
                 contestants[few]["keras_hub"] = keras.ask
             peers.append(keras)
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:

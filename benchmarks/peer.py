@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
+KEEP_FREED_MEMORY = "--keep_freed_memory"
 
 
 def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -> None:
@@ -23,6 +24,10 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     The first answer are the versions. A question holds the arguments of `prepare`, which gives what is to be timed: a
     function that waits for its result and returns it as lists. It is called once before it is timed, to compile.
     """
+    if KEEP_FREED_MEMORY in sys.argv:
+        from seqjax.allocation import keep_freed_memory
+
+        keep_freed_memory()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     prepared = {}
@@ -44,14 +49,14 @@ class Peer(NamedTuple):
 
 
 @contextlib.contextmanager
-def peer(module: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
-    """Runs a module that calls `serve`.
+def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
+    """Runs a module that calls `serve`; with the argument KEEP_FREED_MEMORY, as `seqjax.allocation` says.
 
     Raises:
       RuntimeError: if the process ends before it answers.
     """
     process = subprocess.Popen(
-        [python, "-m", module],
+        [python, "-m", module, *args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,9 +2,10 @@
 
     python -m benchmarks.train_step --out=train_step.md
 
-An LSTM of 512 reads 32 streams of 128 characters, one-hot, 80 kinds of them, and carries its state on.  seqjax shares
-the batch among one XLA device for each core, and guards against gradients that are not finite. Each library has a
-process of its own; compilation is not in the times; runs take turns, and a ratio is the median over the rounds.
+An LSTM of 512 reads 32 streams of 128 characters, one-hot, 80 kinds of them, and carries its state on. seqjax shares
+the batch among one XLA device for each core and keeps freed memory, as its experiments do, and guards against gradients
+that are not finite; torch is measured with freed memory kept as well. Each library has a process of its own;
+compilation is not in the times; runs take turns, and a ratio is the median over the rounds.
 """
 
 import contextlib
@@ -17,15 +18,16 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks.peer import peer
+from benchmarks.peer import KEEP_FREED_MEMORY, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.train_step_work import Sizes
 from benchmarks.turns import take_turns
 
-LIBRARIES = {  # by name: the package, the module, the number of XLA devices
-    "seqjax": ("seqjax", "benchmarks.train_step_jax", os.cpu_count()),
-    "torch": ("torch", "benchmarks.train_step_torch", 1),
-    "flax.linen": ("flax", "benchmarks.train_step_jax", 1),
+LIBRARIES = {  # by name: the package, the module and its arguments, the number of XLA devices
+    "seqjax": ("seqjax", ["benchmarks.train_step_jax", KEEP_FREED_MEMORY], os.cpu_count()),
+    "torch": ("torch", ["benchmarks.train_step_torch"], 1),
+    "torch_memory_kept": ("torch", ["benchmarks.train_step_torch", KEEP_FREED_MEMORY], 1),
+    "flax.linen": ("flax", ["benchmarks.train_step_jax"], 1),
 }
 
 
@@ -44,12 +46,12 @@ def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
     """Measures the libraries that are installed and says what is found."""
     with contextlib.ExitStack() as stack:
         peers = {}
-        for name, (package, module, devices) in LIBRARIES.items():
+        for name, (package, command, devices) in LIBRARIES.items():
             if importlib.util.find_spec(package) is None:
                 say(f"{name} is not in the table, for it is not installed.")
                 continue
             env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-            peers[name] = stack.enter_context(peer(module, env=env))
+            peers[name] = stack.enter_context(peer(*command, env=env))
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
         question = {"sizes": sizes._asdict()}
         measured = take_turns({n: partial(p.ask, what=n, **question) for n, p in peers.items()}, repeats)

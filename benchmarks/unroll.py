@@ -2,9 +2,11 @@
 
     python -m benchmarks.unroll --out=unroll.md --chart=unroll.png
 
-- seqjax: one XLA device for each core, the batch cut among them where it divides, under a plain `jit`.
-- seqjax_one_device: the same on one device, as the other JAX libraries run.
+- seqjax: as its experiments run on a CPU, one XLA device for each core, the batch cut among them where it divides, and
+  what memory is freed kept for the next call, under a plain `jit`.
+- seqjax_one_device: on one device, with memory as it comes, as the other JAX libraries run.
 - torch: torch.nn, on all cores.
+- torch_memory_kept: the same, where memory is kept as for seqjax.
 - flax.linen, flax.nnx, haiku, equinox, keras: their own layers; a cell of equinox under `scan` and `vmap`.
 
 All take and give [B, T, features] in float32, from the libraries' own initial weights. `gru` resets before the product
@@ -32,7 +34,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import unroll_work
-from benchmarks.peer import Peer, peer
+from benchmarks.peer import KEEP_FREED_MEMORY, Peer, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.turns import take_turns
 from benchmarks.unroll_work import Sizes
@@ -63,14 +65,17 @@ class Library(NamedTuple):
     module: str = "benchmarks.unroll_jax"
     what: str | None = None  # by default, its own name
     devices: int = 1  # of XLA
+    args: tuple[str, ...] = ()  # of its process
 
 
 ALL = tuple(unroll_work.GATES)
 RESET_AFTER = "lstm", "gru_reset_after", "simple_rnn"
+TORCH = Library("torch", RESET_AFTER, module="benchmarks.unroll_torch")
 LIBRARIES = {
-    "seqjax": Library("seqjax", ALL, devices=os.cpu_count()),
+    "seqjax": Library("seqjax", ALL, devices=os.cpu_count(), args=(KEEP_FREED_MEMORY,)),
     "seqjax_one_device": Library("seqjax", ALL, what="seqjax"),
-    "torch": Library("torch", RESET_AFTER, module="benchmarks.unroll_torch"),
+    "torch": TORCH,
+    "torch_memory_kept": TORCH._replace(what="torch", args=(KEEP_FREED_MEMORY,)),
     "flax.linen": Library("flax", RESET_AFTER),
     "flax.nnx": Library("flax", RESET_AFTER),
     "haiku": Library("haiku", ("lstm", "gru", "simple_rnn")),
@@ -224,7 +229,7 @@ def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], No
             say(f"{name} is not in the tables, for it is not installed.")
             continue
         env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(library.devices)}
-        peers[name] = stack.enter_context(peer(library.module, env=env))
+        peers[name] = stack.enter_context(peer(library.module, *library.args, env=env))
     return peers
 
 
@@ -250,8 +255,11 @@ def run(
                 say(report_times(cell, gradient, measured[cell, gradient], names))
             say(report_memory(cell, measured[cell, True], names))
         if "lstm" in cells:
-            both = {name: peers[name] for name in ("seqjax", "torch") if name in peers}
-            packed = {name: partial(each.ask, what=f"{name}_random_lengths") for name, each in both.items()}
+            packed = {
+                name: partial(peers[name].ask, what=f"{LIBRARIES[name].package}_random_lengths")
+                for name in ("seqjax", "torch", "torch_memory_kept")
+                if name in peers
+            }
             say(report_random_lengths({g: measure(packed, "lstm", RANDOM_LENGTHS, g, repeats) for g in WORK}))
             ours = {"seqjax": asks["seqjax"]}
             say(report_growth({g: [measure(ours, "lstm", each, g, repeats) for each in GROWTH] for g in WORK}))
