@@ -57,10 +57,44 @@ def run(
     reverse: bool,
 ) -> tuple[State, Float[Array, "B T H"]]:
     """Runs a cell over a sequence; the contract stands in `seqjax.recurrence`."""
-    xs, valid, resets = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (xs, valid, resets))
-    xs = xs.astype(kernels[0].b.dtype)
-    final_state, ys = _loop(equations, reverse, kernels, state, restart, xs, valid, resets)
-    return final_state, jnp.swapaxes(ys, 0, 1)
+    if xs.shape[1] == 0:
+        return state, _over_all_steps(state, xs)
+    return _loop(equations, reverse, kernels, state, restart, xs.astype(kernels[0].b.dtype), valid, resets)
+
+
+def _over_all_steps(state: State, xs: Float[Array, "B T I"]) -> Float[Array, "B T H"]:
+    """Makes an array for something like the hidden state at each step, yet to be filled."""
+    h = jax.tree.leaves(state)[0]
+    return lax.empty((*xs.shape[:2], h.shape[-1]), h.dtype)
+
+
+def _over_time(
+    step: Callable[[Any, Any, Any], tuple[Any, Any, Any]],
+    carry: Any,
+    inputs: Any,
+    outputs: Any,
+    stacked: Any = None,
+    *,
+    reverse: bool,
+) -> tuple[Any, Any, Any]:
+    """Scans `step(carry, input, stacked) -> (carry, output, stacked)` over arrays [B, T, ...] without turning them.
+
+    Each input is cut out of its array, each output is put into one, whose values before do not matter. What nothing but
+    another loop reads, `stacked`, is [T, B, ...].
+    """
+    steps = jax.tree.leaves(inputs)[0].shape[1]
+
+    def body(loop: tuple[Any, Any], scanned: tuple[Array, Any]) -> tuple[tuple[Any, Any], Any]:
+        (carry, outputs), (t, stacked) = loop, scanned
+        now = jax.tree.map(lambda whole: lax.dynamic_index_in_dim(whole, t, axis=1, keepdims=False), inputs)
+        carry, output, stacked = step(carry, now, stacked)
+        put = partial(lax.dynamic_update_index_in_dim, index=t, axis=1)
+        return (carry, jax.tree.map(put, outputs, output)), stacked
+
+    # unsigned, for a signed index may count from the end, which is looked at in each step
+    times = jnp.arange(steps, dtype=jnp.uint32)
+    (carry, outputs), stacked = lax.scan(body, (carry, outputs), (times, stacked), reverse=reverse)
+    return carry, outputs, stacked
 
 
 def _forward(
@@ -70,10 +104,10 @@ def _forward(
     kernels: Sequence[Kernel],
     state: State,
     restart: State,
-    xs: Float[Array, "T B I"],
-    valid: Bool[Array, "T B"] | None,
-    resets: Bool[Array, "T B"] | None,
-) -> tuple[State, tuple[Array, Any]]:
+    xs: Float[Array, "B T I"],
+    valid: Bool[Array, "B T"] | None,
+    resets: Bool[Array, "B T"] | None,
+) -> tuple[State, Array, Any, Any]:
     rows, hidden_size = jax.tree.leaves(state)[0].shape
     hoisted = _hoists_input(rows)
     x_products = [xs @ w if hoisted and w is not None else None for w, _, _ in kernels]
@@ -87,7 +121,7 @@ def _forward(
             z = z + v @ kernel.u
         return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
 
-    def step(state: State, inputs: tuple[Array, Any, Array | None, Array | None]) -> tuple[State, tuple[Array, Any]]:
+    def step(state: State, inputs: tuple[Array, Any, Array | None, Array | None], _: None) -> tuple[State, Any, Any]:
         x, x_products, valid, reset = inputs
         if reset is not None:
             state = _where(reset, restart, state)
@@ -95,9 +129,12 @@ def _forward(
         next_state, y, saved, vs = equations.step(products, state)
         if valid is not None:
             next_state = _where(valid, next_state, state)
-        return next_state, (y, (saved, vs) if save else None)
+        return next_state, (y, list(vs) if save else None), saved if save else None
 
-    return lax.scan(step, state, (xs, x_products, valid, resets), reverse=reverse)
+    hs = _over_all_steps(state, xs)
+    outputs = hs, [None if u is None else hs for _, u, _ in kernels] if save else None
+    state, (ys, vs), saved = _over_time(step, state, (xs, x_products, valid, resets), outputs, reverse=reverse)
+    return state, ys, saved, vs
 
 
 def _hoists_input(batch_size: int) -> bool:
@@ -111,12 +148,12 @@ def _hoists_input(batch_size: int) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _loop(equations: Equations, reverse: bool, *args: Any) -> tuple[State, Array]:
-    final_state, (ys, _) = _forward(equations, reverse, False, *args)
+    final_state, ys, _, _ = _forward(equations, reverse, False, *args)
     return final_state, ys
 
 
 def _loop_forward(equations: Equations, reverse: bool, *args: Any) -> tuple[Any, Any]:
-    final_state, (ys, (saved, vs)) = _forward(equations, reverse, True, *args)
+    final_state, ys, saved, vs = _forward(equations, reverse, True, *args)
     kernels, _, _, xs, valid, resets = args
     return (final_state, ys), (kernels, xs, saved, vs, valid, resets)
 
@@ -128,9 +165,9 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
     transposed = [None if u is None else u.T for _, u, _ in kernels]
     products_back = [lambda *d_gates, u=u: jnp.concatenate(d_gates, axis=-1) @ u for u in transposed]
 
-    def step(carry: tuple[State, State], inputs: tuple[Array, Saved, Any, Any]) -> tuple[Any, list[Array]]:
+    def step(carry: tuple[State, State], inputs: tuple[Array, Any, Any], saved: Saved) -> tuple[Any, list[Array], None]:
         d_state, d_restart = carry
-        d_y, saved, valid, reset = inputs
+        d_y, valid, reset = inputs
         d_next = d_state
         if valid is not None:
             d_next, d_y = _where(valid, (d_state, d_y), jax.tree.map(jnp.zeros_like, (d_state, d_y)))
@@ -140,9 +177,11 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
         if reset is not None:
             d_restart = jax.tree.map(jnp.add, d_restart, _where(reset, before, zero))
             before = _where(reset, zero, before)
-        return (before, d_restart), [jnp.concatenate(d_gates, axis=-1) for d_gates in d_zs]
+        return (before, d_restart), [jnp.concatenate(d_gates, axis=-1) for d_gates in d_zs], None
 
-    (d_state, d_restart), d_zs = lax.scan(step, (d_state, zero), (d_ys, saved, valid, resets), reverse=not reverse)
+    d_zs = [lax.empty((*xs.shape[:2], b.size), d_ys.dtype) for _, _, b in kernels]
+    inputs = d_ys, valid, resets
+    (d_state, d_restart), d_zs, _ = _over_time(step, (d_state, zero), inputs, d_zs, saved, reverse=not reverse)
     d_kernels = [
         Kernel(
             w if w is None else _outer_products(xs, d_z), u if u is None else _outer_products(v, d_z), d_z.sum((0, 1))
@@ -156,7 +195,7 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
 _loop.defvjp(_loop_forward, _loop_backward)
 
 
-def _outer_products(vs: Float[Array, "T B M"], d_zs: Float[Array, "T B N"]) -> Float[Array, "M N"]:
+def _outer_products(vs: Float[Array, "B T M"], d_zs: Float[Array, "B T N"]) -> Float[Array, "M N"]:
     """Sums `v d_z'` over steps and rows, in that order: einsum takes the other, and copies both arrays to do so."""
     return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())))
 
