@@ -52,6 +52,8 @@ class Peer(NamedTuple):
 def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
     """Runs a module that calls `serve`; with the argument KEEP_FREED_MEMORY, as `seqjax.allocation` says.
 
+    For that argument to do what it should, the module must not use JAX before it calls `serve`.
+
     Raises:
       RuntimeError: if the process ends before it answers.
     """

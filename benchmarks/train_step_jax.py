@@ -18,15 +18,13 @@ from seqjax.losses import mean_nll
 from seqjax.models.language_model import LanguageModel
 from seqjax.training import init_train_state, make_train_step
 
-KEY = jax.random.key(0)
-
 
 def seqjax_step(sizes: Sizes) -> Callable[[], Any]:
     model = LanguageModel(sizes.vocabulary, Recurrent(seqjax.lstm(sizes.hidden)))
     inputs, targets = characters(sizes)
     ones = np.ones(inputs.shape, bool)
     batch = StreamBatch(inputs=inputs, targets=targets, resets=np.zeros(inputs.shape, bool), mask=ones)
-    params = model.init(KEY, jnp.zeros((1, 1), int))
+    params = model.init(jax.random.key(0), jnp.zeros((1, 1), int))
     carry = model.apply(params, jnp.zeros((sizes.batch, 0), int))[0]
 
     def loss_fn(params: Any, carry: Any, batch: StreamBatch, key: jax.Array | None) -> Any:
@@ -35,7 +33,7 @@ def seqjax_step(sizes: Sizes) -> Callable[[], Any]:
 
     optimizer = optax.adam(LEARNING_RATE)
     mesh = distributed.data_mesh(batch)
-    state = distributed.replicate(mesh, init_train_state(params, optimizer, carry, KEY))
+    state = distributed.replicate(mesh, init_train_state(params, optimizer, carry, jax.random.key(1)))
     state = state._replace(carry=distributed.shard(mesh, state.carry))
     batch = distributed.shard(mesh, batch)
     step = make_train_step(loss_fn, optimizer, MAX_GRAD_NORM)
@@ -61,7 +59,7 @@ def linen_step(sizes: Sizes) -> Callable[[], Any]:
     model = Model()
     inputs, targets = map(jnp.asarray, characters(sizes))
     carry = (jnp.zeros((sizes.batch, sizes.hidden)), jnp.zeros((sizes.batch, sizes.hidden)))
-    params = model.init(KEY, inputs, carry)
+    params = model.init(jax.random.key(0), inputs, carry)
     optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRAD_NORM), optax.adam(LEARNING_RATE))
     state = params, optimizer.init(params), carry
 

@@ -27,20 +27,19 @@ CELLS = {
     "gru_reset_after": partial(seqjax.gru, reset_after=True),
     "simple_rnn": seqjax.simple_rnn,
 }
-KEY = jax.random.key(0)
 PRODUCT = 2048  # rows and columns of the matrices whose product tells what the machine can do
 
 
 def seqjax_layer(cell: str, sizes: Sizes) -> Layer:
     cell = CELLS[cell](sizes.hidden)
-    return cell.init(KEY, input_size=sizes.inputs), lambda params, xs: seqjax.unroll(cell, params, xs)[1]
+    return cell.init(jax.random.key(0), input_size=sizes.inputs), lambda params, xs: seqjax.unroll(cell, params, xs)[1]
 
 
 def seqjax_random_lengths(cell: str, sizes: Sizes) -> Layer:
     cell = CELLS[cell](sizes.hidden)
     lengths = jnp.asarray(unroll_work.random_lengths(sizes))
     widths = sizes.inputs, *(unroll_work.LAYERS - 1) * [2 * sizes.hidden]
-    keys = jax.random.split(KEY, (unroll_work.LAYERS, 2))
+    keys = jax.random.split(jax.random.key(0), (unroll_work.LAYERS, 2))
     params = [tuple(cell.init(key, input_size=width) for key in pair) for width, pair in zip(widths, keys, strict=True)]
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
@@ -56,7 +55,7 @@ def linen_layer(cell: str, sizes: Sizes) -> Layer:
 
     cells = {"lstm": nn.OptimizedLSTMCell, "gru_reset_after": nn.GRUCell, "simple_rnn": nn.SimpleCell}
     rnn = nn.RNN(cells[cell](sizes.hidden))
-    return rnn.init(KEY, jnp.zeros((1, 1, sizes.inputs))), rnn.apply
+    return rnn.init(jax.random.key(0), jnp.zeros((1, 1, sizes.inputs))), rnn.apply
 
 
 def nnx_layer(cell: str, sizes: Sizes) -> Layer:
@@ -80,14 +79,14 @@ def haiku_layer(cell: str, sizes: Sizes) -> Layer:
         core = cells[cell](sizes.hidden)
         return hk.dynamic_unroll(core, xs, core.initial_state(len(xs)), time_major=False)[0]
 
-    return rnn.init(KEY, jnp.zeros((1, 1, sizes.inputs))), rnn.apply
+    return rnn.init(jax.random.key(0), jnp.zeros((1, 1, sizes.inputs))), rnn.apply
 
 
 def equinox_layer(cell: str, sizes: Sizes) -> Layer:
     import equinox as eqx
 
     cells = {"lstm": eqx.nn.LSTMCell, "gru_reset_after": eqx.nn.GRUCell}
-    params, static = eqx.partition(cells[cell](sizes.inputs, sizes.hidden, key=KEY), eqx.is_array)
+    params, static = eqx.partition(cells[cell](sizes.inputs, sizes.hidden, key=jax.random.key(0)), eqx.is_array)
     zeros = jnp.zeros(sizes.hidden)
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
