@@ -7,7 +7,9 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # names of gl
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep what is freed, and says whether it could; call it before JAX is used.
+    """Tells the C library to keep what is freed, and says whether it could.
+
+    Call it before the first array of JAX: after it, the threads of JAX have heaps of their own, which give memory back.
 
     XLA's CPU backend takes the buffers of each step from `malloc` and frees them. By default glibc returns large ones
     to the system, which clears every page of the next: in steps of `experiments.tag` 26 to 31% of the processor time,

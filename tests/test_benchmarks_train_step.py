@@ -43,6 +43,6 @@ def test_turns_go_forth_and_back(monkeypatch):
         return {"result": len(asked), "seconds": float(len(asked))}
 
     measured = turns.take_turns({name: lambda name=name: ask(name) for name in "ab"}, 2)
-    assert "".join(asked) == "ababba"
-    assert measured.results == {"a": 6, "b": 5}
-    np.testing.assert_array_equal(measured.seconds["a"], [3, 6])
+    assert "".join(asked) == "abaabbbbaa"
+    assert measured.results == {"a": 10, "b": 8}
+    np.testing.assert_array_equal(measured.seconds["a"], [4, 10])
