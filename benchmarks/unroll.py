@@ -201,7 +201,7 @@ def chart(measured: dict[tuple[str, bool], Table]) -> "Figure":
     from matplotlib.figure import Figure
 
     cells = list(dict.fromkeys(cell for cell, _ in measured))
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    figure = Figure(figsize=(14, 7), layout="constrained")
     for axes, gradient in zip(figure.subplots(2, 1, sharex=True), WORK, strict=True):
         means = {name: [mean_ratio(measured[cell, gradient], name) for cell in cells] for name in PEERS}
         peers = [name for name in PEERS if any(means[name])]
