@@ -1,9 +1,13 @@
 """What the benchmark of a training step compares must learn; how fast it is, no test says."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from benchmarks import train_step, train_step_jax, turns
+from benchmarks.peer import ROOT
 from benchmarks.train_step_work import Sizes
 
 SIZES = Sizes(batch=4, steps=6, vocabulary=5, hidden=8)
@@ -46,3 +50,9 @@ def test_turns_go_forth_and_back(monkeypatch):
     assert "".join(asked) == "abaabbbbaa"
     assert measured.results == {"a": 10, "b": 8}
     np.testing.assert_array_equal(measured.seconds["a"], [4, 10])
+
+
+@pytest.mark.parametrize("module", ["train_step_jax", "unroll_jax"])
+def test_a_module_makes_no_array_before_glibc_is_told_to_keep_memory(module):
+    code = f"import benchmarks.{module}, jax; jax.config.update('jax_num_cpu_devices', 2)"  # refused once JAX has begun
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
