@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array
 
-from seqjax.fused.loop import Equations, Gates, Kernel, run, sigmoid_back
+from seqjax.fused.loop import Equations, Gates, Kernel, Step, run, sigmoid_back
 
 
 def gru_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
@@ -25,19 +25,19 @@ def gru_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
     return run(_RESET_AFTER_EQUATIONS, kernels, *args, reverse=reverse)
 
 
-def _step(products: Sequence[Callable[..., Gates]], h: Array) -> tuple[Array, Array, Any, tuple[Array, Array]]:
+def _step(products: Sequence[Callable[..., Gates]], h: Array) -> tuple[Array, Step]:
     r, u = map(sigmoid, products[0](h))
     rh = r * h
     (z_n,) = products[1](rh)
     n = jnp.tanh(z_n)
     next_h = u * n + (1 - u) * h
-    return next_h, next_h, (r, u, n, h), (h, rh)
+    return next_h, Step(next_h, vs=(h, rh), saved=(r, u, n))
 
 
 def _step_back(
-    products_back: Sequence[Callable[..., Array]], d_h: Array, d_y: Array, saved: Any
+    products_back: Sequence[Callable[..., Array]], d_h: Array, d_y: Array, left: Step
 ) -> tuple[Array, tuple[Gates, Gates]]:
-    r, u, n, h = saved
+    (h, _), (r, u, n) = left.vs, left.saved
     d_h = d_h + d_y
     d_z_n = d_h * u * (1 - n**2)
     d_rh = products_back[1](d_z_n)
@@ -45,20 +45,18 @@ def _step_back(
     return d_h * (1 - u) + d_rh * r + products_back[0](*d_gates), (d_gates, (d_z_n,))
 
 
-def _reset_after_step(
-    products: Sequence[Callable[..., Gates]], h: Array
-) -> tuple[Array, Array, Any, tuple[Array, None, Array]]:
+def _reset_after_step(products: Sequence[Callable[..., Gates]], h: Array) -> tuple[Array, Step]:
     r, u = map(sigmoid, products[0](h))
     (w_n,), (u_n,) = products[1](), products[2](h)
     n = jnp.tanh(w_n + r * u_n)
     next_h = u * n + (1 - u) * h
-    return next_h, next_h, (r, u, n, h, u_n), (h, None, h)
+    return next_h, Step(next_h, vs=(h,), saved=(r, u, n, u_n))
 
 
 def _reset_after_step_back(
-    products_back: Sequence[Callable[..., Array]], d_h: Array, d_y: Array, saved: Any
+    products_back: Sequence[Callable[..., Array]], d_h: Array, d_y: Array, left: Step
 ) -> tuple[Array, tuple[Gates, Gates, Gates]]:
-    r, u, n, h, u_n = saved
+    (h,), (r, u, n, u_n) = left.vs, left.saved
     d_h = d_h + d_y
     d_w_n = d_h * u * (1 - n**2)
     d_u_n = d_w_n * r
@@ -66,5 +64,5 @@ def _reset_after_step_back(
     return d_h * (1 - u) + products_back[0](*d_gates) + products_back[2](d_u_n), (d_gates, (d_w_n,), (d_u_n,))
 
 
-_EQUATIONS = Equations(_step, _step_back)
-_RESET_AFTER_EQUATIONS = Equations(_reset_after_step, _reset_after_step_back)
+_EQUATIONS = Equations(_step, _step_back, reads=(0, 1))
+_RESET_AFTER_EQUATIONS = Equations(_reset_after_step, _reset_after_step_back, reads=(0, None, 0))

@@ -5,8 +5,8 @@ state or one made of it:
 
     z = W x + U v + b
 
-Of each product the loop keeps `v` and the gradient of `z`. Their outer products, summed over all steps and rows, are
-the gradient of `U`; those of `x` and the gradient of `z` are the gradient of `W`.
+Of each product the loop keeps `v`, once for all products that read it, and the gradient of `z`. Their outer products,
+summed over all steps and rows, are the gradient of `U`; those of `x` and the gradient of `z` are the gradient of `W`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,16 +20,25 @@ from jaxtyping import Array, Bool, Float
 
 State = Any  # leaves [B, H]
 Gates = Sequence[Array]  # each [B, H]
-Saved = Any  # what the gradient of a step reads, leaves [B, H]
+
+
+class Step(NamedTuple):
+    """What a step leaves."""
+
+    y: Float[Array, "B H"]
+    vs: tuple[Array, ...]  # each [B, H]: what its products read beside the input
+    saved: Any  # what its gradient reads beside these, leaves [B, H]
 
 
 class Equations(NamedTuple):
     """One step of a cell and its gradient."""
 
-    # (products v -> gates of z, state) -> (next_state, y, saved, v of each product)
-    step: Callable[[Sequence[Callable[..., Gates]], State], tuple[State, Array, Saved, Sequence[Array | None]]]
-    # (gates of d_z -> d_v of each product, d_next_state, d_y, saved) -> (d_state, gates of each d_z)
-    step_back: Callable[[Sequence[Callable[..., Array]], State, Array, Saved], tuple[State, Sequence[Gates]]]
+    # (products v -> gates of z, state) -> (next_state, left)
+    step: Callable[[Sequence[Callable[..., Gates]], State], tuple[State, Step]]
+    # (gates of d_z -> d_v of each product, d_next_state, d_y, left) -> (d_state, gates of each d_z)
+    step_back: Callable[[Sequence[Callable[..., Array]], State, Array, Step], tuple[State, Sequence[Gates]]]
+    # for each product, which of vs it reads; None if it only reads the input
+    reads: tuple[int | None, ...]
 
 
 class Kernel(NamedTuple):
@@ -126,13 +135,13 @@ def _forward(
         if reset is not None:
             state = _where(reset, restart, state)
         products = [partial(product, kernel, wx, x) for kernel, wx in zip(kernels, x_products, strict=True)]
-        next_state, y, saved, vs = equations.step(products, state)
+        next_state, (y, vs, saved) = equations.step(products, state)
         if valid is not None:
             next_state = _where(valid, next_state, state)
-        return next_state, (y, list(vs) if save else None), saved if save else None
+        return next_state, (y, vs if save else None), saved if save else None
 
     hs = _over_all_steps(state, xs)
-    outputs = hs, [None if u is None else hs for _, u, _ in kernels] if save else None
+    outputs = hs, tuple(hs for read in set(equations.reads) if read is not None) if save else None
     state, (ys, vs), saved = _over_time(step, state, (xs, x_products, valid, resets), outputs, reverse=reverse)
     return state, ys, saved, vs
 
@@ -155,23 +164,23 @@ def _loop(equations: Equations, reverse: bool, *args: Any) -> tuple[State, Array
 def _loop_forward(equations: Equations, reverse: bool, *args: Any) -> tuple[Any, Any]:
     final_state, ys, saved, vs = _forward(equations, reverse, True, *args)
     kernels, _, _, xs, valid, resets = args
-    return (final_state, ys), (kernels, xs, saved, vs, valid, resets)
+    return (final_state, ys), (kernels, xs, ys, saved, vs, valid, resets)
 
 
 def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradients: Any) -> tuple[Any, ...]:
-    kernels, xs, saved, vs, valid, resets = residuals
+    kernels, xs, ys, saved, vs, valid, resets = residuals
     d_state, d_ys = gradients
     zero = jax.tree.map(jnp.zeros_like, d_state)
     transposed = [None if u is None else u.T for _, u, _ in kernels]
     products_back = [lambda *d_gates, u=u: jnp.concatenate(d_gates, axis=-1) @ u for u in transposed]
 
-    def step(carry: tuple[State, State], inputs: tuple[Array, Any, Any], saved: Saved) -> tuple[Any, list[Array], None]:
+    def step(carry: tuple[State, State], inputs: tuple[Any, ...], saved: Any) -> tuple[Any, list[Array], None]:
         d_state, d_restart = carry
-        d_y, valid, reset = inputs
+        d_y, y, vs, valid, reset = inputs
         d_next = d_state
         if valid is not None:
             d_next, d_y = _where(valid, (d_state, d_y), jax.tree.map(jnp.zeros_like, (d_state, d_y)))
-        before, d_zs = equations.step_back(products_back, d_next, d_y, saved)
+        before, d_zs = equations.step_back(products_back, d_next, d_y, Step(y, vs, saved))
         if valid is not None:
             before = _where(valid, before, d_state)
         if reset is not None:
@@ -180,13 +189,15 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
         return (before, d_restart), [jnp.concatenate(d_gates, axis=-1) for d_gates in d_zs], None
 
     d_zs = [lax.empty((*xs.shape[:2], b.size), d_ys.dtype) for _, _, b in kernels]
-    inputs = d_ys, valid, resets
+    inputs = d_ys, ys, vs, valid, resets
     (d_state, d_restart), d_zs, _ = _over_time(step, (d_state, zero), inputs, d_zs, saved, reverse=not reverse)
     d_kernels = [
         Kernel(
-            w if w is None else _outer_products(xs, d_z), u if u is None else _outer_products(v, d_z), d_z.sum((0, 1))
+            None if w is None else _outer_products(xs, d_z),
+            None if read is None else _outer_products(vs[read], d_z),
+            d_z.sum((0, 1)),
         )
-        for (w, u, _), v, d_z in zip(kernels, vs, d_zs, strict=True)
+        for (w, _, _), read, d_z in zip(kernels, equations.reads, d_zs, strict=True)
     ]
     d_xs = sum(d_z @ w.T for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
     return d_kernels, d_state, d_restart, d_xs, None, None

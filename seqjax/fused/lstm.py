@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array
 
-from seqjax.fused.loop import Equations, Gates, Kernel, State, run, sigmoid_back
+from seqjax.fused.loop import Equations, Gates, Kernel, State, Step, run, sigmoid_back
 
 
 def lstm_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
@@ -16,19 +16,19 @@ def lstm_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
     return run(_EQUATIONS, [Kernel(w, u, b)], *args, reverse=reverse)
 
 
-def _step(products: Sequence[Callable[..., Gates]], state: State) -> tuple[State, Array, Any, tuple[Array]]:
+def _step(products: Sequence[Callable[..., Gates]], state: State) -> tuple[State, Step]:
     i, f, g, o = products[0](state.h)
     i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
     c = f * state.c + i * g
-    tanh_c = jnp.tanh(c)
-    h = o * tanh_c
-    return state._replace(h=h, c=c), h, (i, f, g, o, state.c, tanh_c), (state.h,)
+    h = o * jnp.tanh(c)
+    return state._replace(h=h, c=c), Step(h, vs=(state.h,), saved=(i, f, g, o, state.c))
 
 
 def _step_back(
-    products_back: Sequence[Callable[..., Array]], d_state: State, d_y: Array, saved: Any
+    products_back: Sequence[Callable[..., Array]], d_state: State, d_y: Array, left: Step
 ) -> tuple[State, tuple[Gates]]:
-    i, f, g, o, c, tanh_c = saved
+    i, f, g, o, c = left.saved
+    tanh_c = jnp.tanh(f * c + i * g)
     d_h = d_state.h + d_y
     d_c = d_state.c + d_h * o * (1 - tanh_c**2)
     d_gates = (
@@ -40,4 +40,4 @@ def _step_back(
     return d_state._replace(h=products_back[0](*d_gates), c=d_c * f), (d_gates,)
 
 
-_EQUATIONS = Equations(_step, _step_back)
+_EQUATIONS = Equations(_step, _step_back, reads=(0,))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from seqjax.fused.loop import Equations, Gates, Kernel, run
+from seqjax.fused.loop import Equations, Gates, Kernel, Step, run
 
 
 def _sequence(equations: Equations, params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
@@ -18,10 +18,10 @@ def _sequence(equations: Equations, params: Any, *args: Any, reverse: bool) -> t
 
 def _step(
     activation: Callable[[Array], Array], products: Sequence[Callable[..., Gates]], h: Array
-) -> tuple[Array, Array, Array, tuple[Array]]:
+) -> tuple[Array, Step]:
     (z,) = products[0](h)
     next_h = activation(z)
-    return next_h, next_h, next_h, (h,)
+    return next_h, Step(next_h, vs=(h,), saved=None)
 
 
 def _step_back(
@@ -29,14 +29,14 @@ def _step_back(
     products_back: Sequence[Callable[..., Array]],
     d_h: Array,
     d_y: Array,
-    h: Array,
+    left: Step,
 ) -> tuple[Array, tuple[Gates]]:
-    d_z = gradient(h, d_h + d_y)
+    d_z = gradient(left.y, d_h + d_y)
     return products_back[0](d_z), ((d_z,),)
 
 
 def _equations(activation: Callable[[Array], Array], gradient: Callable[[Array, Array], Array]) -> Equations:
-    return Equations(partial(_step, activation), partial(_step_back, gradient))
+    return Equations(partial(_step, activation), partial(_step_back, gradient), reads=(0,))
 
 
 _TANH = _equations(jnp.tanh, lambda h, d_h: d_h * (1 - h**2))
