@@ -24,11 +24,15 @@ MASKS = {"lengths": jnp.asarray(LENGTHS), "resets": jnp.asarray(RESETS)}
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
+TURNED = {"lstm": seqjax.lstm(256), "gru": seqjax.gru(1024)}  # with 32 rows, large enough to turn their weights
+
+
 def random_inputs(cell, rows):
     """Random parameters, inputs and initial state, and the weights of outputs and final state in a loss."""
     params = jax.eval_shape(lambda key: cell.init(key, input_size=F), jax.random.key(0))
     state = jax.eval_shape(lambda params: cell.initial_state(params, (rows,)), params)
-    trees = params, np.empty((rows, T, F)), state, (state, np.empty((rows, T, H)))
+    hidden_size = jax.tree.leaves(state)[0].shape[-1]
+    trees = params, np.empty((rows, T, F)), state, (state, np.empty((rows, T, hidden_size)))
     *inputs, weights = (oracles.random_like(seed, tree) for seed, tree in enumerate(trees))
     return inputs, weights
 
@@ -52,6 +56,14 @@ def gradients(loss):
     return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
 
 
+def gradients_of_gradients(loss):
+    def squares(*inputs):
+        gradient, _ = jax.grad(loss, (0, 1, 2), has_aux=True)(*inputs)
+        return sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
+
+    return jax.grad(squares, (0, 1, 2))
+
+
 @every_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize(
@@ -62,6 +74,19 @@ def gradients(loss):
 def test_results_and_gradients_are_those_of_the_scan(name, reverse, rows, options, x64):
     inputs, weights = random_inputs(CELLS[name], rows)
     assert_equal_to_scan(CELLS[name], gradients, inputs, weights, reverse=reverse, **options)
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_turned_weights_give_what_the_scan_gives(name, x64):
+    cell, lengths = TURNED[name], jnp.arange(32) % (T + 1)
+    (params, xs, state), weights = random_inputs(cell, 32)
+    params = jax.tree.map(lambda leaf: leaf / 16, params)  # so that no gate is saturated
+    dirty = jnp.where((jnp.arange(T) < lengths[:, None])[..., None], xs, jnp.nan)
+    fused, scan = (make_loss(c, weights, lengths=lengths) for c in (cell, cell._replace(sequence=None)))
+    for transform in (lambda loss: loss, gradients, gradients_of_gradients):
+        result = jax.jit(transform(fused))(params, dirty, state)
+        expected = jax.jit(transform(scan))(params, xs, state)
+        jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-12, atol=1e-12), result, expected)
 
 
 @every_cell
@@ -75,15 +100,8 @@ def test_nan_in_the_padding_reaches_nothing(name, x64):
 
 @every_cell
 def test_gradients_of_gradients_are_those_of_the_scan(name, x64):
-    def of_gradients(loss):
-        def squares(*inputs):
-            gradient, _ = jax.grad(loss, (0, 1, 2), has_aux=True)(*inputs)
-            return sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
-
-        return jax.grad(squares, (0, 1, 2))
-
     inputs, weights = random_inputs(CELLS[name], 3)
-    assert_equal_to_scan(CELLS[name], of_gradients, inputs, weights, **MASKS)
+    assert_equal_to_scan(CELLS[name], gradients_of_gradients, inputs, weights, **MASKS)
 
 
 @every_cell
@@ -143,9 +161,13 @@ def test_path_of_tells_which_way_is_taken(cell, way, reason):
     assert again.way == way and "remat_every: 3 steps" in again.reason
 
 
-def test_lowers_for_every_accelerator(lowers):
+@pytest.mark.parametrize(("cells", "rows", "options"), [(CELLS, 3, MASKS), (TURNED, 32, {})], ids=["small", "turned"])
+def test_lowers_for_every_accelerator(cells, rows, options, lowers):
     def losses(inputs):
-        return [jax.value_and_grad(make_loss(CELLS[n], w, **MASKS), has_aux=True)(*i) for n, (i, w) in inputs.items()]
+        both = (make_loss(cells[n], w, **options) for n, (_, w) in inputs.items())
+        return [
+            (loss(*i), jax.grad(loss, has_aux=True)(*i)) for loss, (i, _) in zip(both, inputs.values(), strict=True)
+        ]
 
-    inputs = {name: random_inputs(cell, 3) for name, cell in CELLS.items()}
+    inputs = {name: random_inputs(cell, rows) for name, cell in cells.items()}
     lowers(losses, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), inputs))

@@ -9,6 +9,7 @@ Of each product the loop keeps `v`, once for all products that read it, and the 
 summed over all steps and rows, are the gradient of `U`; those of `x` and the gradient of `z` are the gradient of `W`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
+
+from seqjax.fused.cpu import in_order, product_by_turned
 
 State = Any  # leaves [B, H]
 Gates = Sequence[Array]  # each [B, H]
@@ -85,18 +88,25 @@ def _over_time(
     stacked: Any = None,
     *,
     reverse: bool,
+    ordered: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Scans `step(carry, input, stacked) -> (carry, output, stacked)` over arrays [B, T, ...] without turning them.
 
     Each input is cut out of its array, each output is put into one, whose values before do not matter. What nothing but
-    another loop reads, `stacked`, is [T, B, ...].
+    another loop reads, `stacked`, is [T, B, ...]. `ordered` has the operations of a step run in order.
     """
     steps = jax.tree.leaves(inputs)[0].shape[1]
 
+    def step_at(t: Array, carry: Any, stacked: Any) -> tuple[Any, Any, Any]:
+        now = jax.tree.map(lambda whole: lax.dynamic_index_in_dim(whole, t, axis=1, keepdims=False), inputs)
+        return step(carry, now, stacked)
+
+    if ordered:
+        step_at = in_order(step_at)
+
     def body(loop: tuple[Any, Any], scanned: tuple[Array, Any]) -> tuple[tuple[Any, Any], Any]:
         (carry, outputs), (t, stacked) = loop, scanned
-        now = jax.tree.map(lambda whole: lax.dynamic_index_in_dim(whole, t, axis=1, keepdims=False), inputs)
-        carry, output, stacked = step(carry, now, stacked)
+        carry, output, stacked = step_at(t, carry, stacked)
         put = partial(lax.dynamic_update_index_in_dim, index=t, axis=1)
         return (carry, jax.tree.map(put, outputs, output)), stacked
 
@@ -120,21 +130,26 @@ def _forward(
     rows, hidden_size = jax.tree.leaves(state)[0].shape
     hoisted = _hoists_input(rows)
     x_products = [xs @ w if hoisted and w is not None else None for w, _, _ in kernels]
+    turned = [_turned(kernel, rows, hidden_size) for kernel in kernels]
 
-    def product(kernel: Kernel, wx: Array | None, x: Array, v: Array | None = None) -> Gates:
+    def product(kernel: Kernel, turned: Array | None, wx: Array | None, x: Array, v: Array | None = None) -> Gates:
         z = kernel.b
-        if kernel.w is not None:
-            z = z + (x @ kernel.w if wx is None else wx)
-        if kernel.u is not None:
+        if turned is not None:
             assert v is not None
-            z = z + v @ kernel.u
+            z = z + product_by_turned(jnp.concatenate([x, v], axis=-1), turned)
+        else:
+            if kernel.w is not None:
+                z = z + (x @ kernel.w if wx is None else wx)
+            if kernel.u is not None:
+                assert v is not None
+                z = z + v @ kernel.u
         return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
 
     def step(state: State, inputs: tuple[Array, Any, Array | None, Array | None], _: None) -> tuple[State, Any, Any]:
         x, x_products, valid, reset = inputs
         if reset is not None:
             state = _where(reset, restart, state)
-        products = [partial(product, kernel, wx, x) for kernel, wx in zip(kernels, x_products, strict=True)]
+        products = [partial(product, *prepared, x) for prepared in zip(kernels, turned, x_products, strict=True)]
         next_state, (y, vs, saved) = equations.step(products, state)
         if valid is not None:
             next_state = _where(valid, next_state, state)
@@ -142,7 +157,9 @@ def _forward(
 
     hs = _over_all_steps(state, xs)
     outputs = hs, tuple(hs for read in set(equations.reads) if read is not None) if save else None
-    state, (ys, vs), saved = _over_time(step, state, (xs, x_products, valid, resets), outputs, reverse=reverse)
+    ordered = not save and _is_small(rows, hidden_size)
+    inputs = xs, x_products, valid, resets
+    state, (ys, vs), saved = _over_time(step, state, inputs, outputs, reverse=reverse, ordered=ordered)
     return state, ys, saved, vs
 
 
@@ -153,6 +170,27 @@ def _hoists_input(batch_size: int) -> bool:
     step reads the kernels for a single row.
     """
     return batch_size == 1
+
+
+def _turned(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Array, "G M"] | None:
+    """Turns the weights of a product of both input and state, M = I + H, where they better stand on the left.
+
+    With 32 rows or more that takes 0.75 to 0.95 of the time forward, and 0.9 to 1.0 with gradient, from 256 units of an
+    LSTM, whose product has four gates, or 1024 of a GRU, with two. With fewer rows or units it takes up to 1.5 times.
+    """
+    w, u, b = kernel
+    least_hidden_size = {4: 256, 2: 1024}.get(b.size // hidden_size, math.inf)
+    if w is None or u is None or batch_size < 32 or hidden_size < least_hidden_size:
+        return None
+    return jnp.concatenate([w, u]).T
+
+
+def _is_small(batch_size: int, hidden_size: int) -> bool:
+    """Tells whether a step that keeps nothing for the gradient takes so little that its operations better run in order.
+
+    A GRU of 8 rows and 64 units then takes 0.55 of the time, one of 16 rows and 128 units 0.85.
+    """
+    return batch_size * hidden_size <= 4096
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

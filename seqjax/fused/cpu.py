@@ -1,0 +1,36 @@
+"""What XLA's compiler for CPUs is told of a step, so that it makes more of the machine; the results are the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Float
+
+
+def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has the operations of `function`, up to eight of them, run one after the other on one thread.
+
+    The runtime does so with a sequence of up to eight operations, and shares out longer ones among threads, which takes
+    longer than an operation of a small step. What is called, and not put in line, is a sequence of its own.
+    """
+
+    def on_cpu(*args: Any) -> Any:
+        with set_xla_metadata(inlineable="false"):
+            return jax.jit(function)(*args)
+
+    return lambda *args: lax.platform_dependent(*args, cpu=on_cpu, default=function)
+
+
+def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Float[Array, "B N"]:
+    """Forms `v turned'` with the weights as the left factor, which a product takes as they are in memory.
+
+    The right factor is copied into another order first, in each step again: for few rows, that is much of its time.
+    """
+
+    def on_cpu(v: Array, turned: Array) -> Array:
+        product = lax.dot_general(turned, v, (((1,), (1,)), ((), ())))
+        return lax.optimization_barrier(product).T  # without the barrier, XLA takes the factors the other way round
+
+    return lax.platform_dependent(v, turned, cpu=on_cpu, default=lambda v, turned: v @ turned.T)
