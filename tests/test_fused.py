@@ -24,7 +24,7 @@ MASKS = {"lengths": jnp.asarray(LENGTHS), "resets": jnp.asarray(RESETS)}
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
-TURNED = {"lstm": seqjax.lstm(256), "gru": seqjax.gru(1024)}  # with 32 rows, large enough to turn their weights
+LARGE = {"lstm": seqjax.lstm(512), "gru": seqjax.gru(1024)}  # with 32 rows, large enough for other forms of products
 
 
 def random_inputs(cell, rows):
@@ -76,9 +76,9 @@ def test_results_and_gradients_are_those_of_the_scan(name, reverse, rows, option
     assert_equal_to_scan(CELLS[name], gradients, inputs, weights, reverse=reverse, **options)
 
 
-@pytest.mark.parametrize("name", TURNED)
-def test_turned_weights_give_what_the_scan_gives(name, x64):
-    cell, lengths = TURNED[name], jnp.arange(32) % (T + 1)
+@pytest.mark.parametrize("name", LARGE)
+def test_large_cells_give_what_the_scan_gives(name, x64):
+    cell, lengths = LARGE[name], jnp.arange(32) % (T + 1)
     (params, xs, state), weights = random_inputs(cell, 32)
     params = jax.tree.map(lambda leaf: leaf / 16, params)  # so that no gate is saturated
     dirty = jnp.where((jnp.arange(T) < lengths[:, None])[..., None], xs, jnp.nan)
@@ -161,7 +161,7 @@ def test_path_of_tells_which_way_is_taken(cell, way, reason):
     assert again.way == way and "remat_every: 3 steps" in again.reason
 
 
-@pytest.mark.parametrize(("cells", "rows", "options"), [(CELLS, 3, MASKS), (TURNED, 32, {})], ids=["small", "turned"])
+@pytest.mark.parametrize(("cells", "rows", "options"), [(CELLS, 3, MASKS), (LARGE, 32, {})], ids=["small", "large"])
 def test_lowers_for_every_accelerator(cells, rows, options, lowers):
     def losses(inputs):
         both = (make_loss(cells[n], w, **options) for n, (_, w) in inputs.items())

@@ -34,3 +34,17 @@ def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Fl
         return lax.optimization_barrier(product).T  # without the barrier, XLA takes the factors the other way round
 
     return lax.platform_dependent(v, turned, cpu=on_cpu, default=lambda v, turned: v @ turned.T)
+
+
+def product_of_long_rows(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
+    """Forms `xs weights` for many rows, of 2048 numbers or more, as a convolution that looks at one step at a time.
+
+    XLA leaves a convolution to another library than a product, which at this length takes 0.85 of the time.
+    """
+
+    def on_cpu(xs: Array, weights: Array) -> Array:
+        return lax.conv_general_dilated(xs, weights[None], (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+
+    if weights.shape[0] < 2048:
+        return xs @ weights
+    return lax.platform_dependent(xs, weights, cpu=on_cpu, default=lambda xs, weights: xs @ weights)

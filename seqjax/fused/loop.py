@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from seqjax.fused.cpu import in_order, product_by_turned
+from seqjax.fused.cpu import in_order, product_by_turned, product_of_long_rows
 
 State = Any  # leaves [B, H]
 Gates = Sequence[Array]  # each [B, H]
@@ -237,7 +237,7 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
         )
         for (w, _, _), read, d_z in zip(kernels, equations.reads, d_zs, strict=True)
     ]
-    d_xs = sum(d_z @ w.T for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
+    d_xs = sum(product_of_long_rows(d_z, w.T) for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
     return d_kernels, d_state, d_restart, d_xs, None, None
 
 
