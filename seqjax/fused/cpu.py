@@ -24,9 +24,9 @@ def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Float[Array, "B N"]:
-    """Forms `v turned'` with the weights as the left factor, which a product takes as they are in memory.
+    """Forms `v turned'` with the weights as the left factor, which is read as it lies in memory.
 
-    The right factor is copied into another order first, in each step again: for few rows, that is much of its time.
+    The right factor is first copied into another order, in each step again; that is much of the time if `v` is small.
     """
 
     def on_cpu(v: Array, turned: Array) -> Array:
@@ -37,9 +37,9 @@ def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Fl
 
 
 def product_of_long_rows(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
-    """Forms `xs weights` for many rows, of 2048 numbers or more, as a convolution that looks at one step at a time.
+    """Forms `xs weights`, if rows have 2048 numbers or more, as a convolution that looks at one step at a time.
 
-    XLA leaves a convolution to another library than a product, which at this length takes 0.85 of the time.
+    XLA leaves convolutions to another library than products, and that one takes 0.85 of the time for rows so long.
     """
 
     def on_cpu(xs: Array, weights: Array) -> Array:
