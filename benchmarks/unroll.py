@@ -17,8 +17,8 @@ gradients of the outputs, and its time includes the forward pass.
 Each library has a process of its own. Compilation is not in the times; runs take turns, and a ratio is the median over
 the rounds, so that what disturbs a round disturbs both sides of it. The product of two large matrices takes its turn as
 well; the share of its rate counts the operations of the layer's own products, nothing else. So do these products alone,
-each step after the last and batch first, on the devices of seqjax: how much of its time they are. They are no bound,
-for XLA forms products of other layouts faster at some sizes. All takes up to an hour.
+each step after the last and with its weights on the right, on the devices of seqjax: how much of its time they are.
+They are no bound, for XLA forms some products faster in other ways, as seqjax does. All takes up to an hour.
 """
 
 import contextlib
