@@ -18,13 +18,11 @@ CELLS = {
     "gru_reset_after": seqjax.gru(H, reset_after=True),
     "learned_initial_state": seqjax.learned_initial_state(seqjax.gru(H)),
 }
+LARGE = {"lstm": seqjax.lstm(512), "gru": seqjax.gru(1024)}  # with 32 rows, large enough for other forms of products
 LENGTHS = np.array([5, 0, 7])
 RESETS = np.array([[0, 0, 1, 0, 0, 1, 0], [1, 1, 0, 0, 0, 0, 0], [1, 0, 0, 1, 1, 0, 0]], bool)
 MASKS = {"lengths": jnp.asarray(LENGTHS), "resets": jnp.asarray(RESETS)}
 every_cell = pytest.mark.parametrize("name", CELLS)
-
-
-LARGE = {"lstm": seqjax.lstm(512), "gru": seqjax.gru(1024)}  # with 32 rows, large enough for other forms of products
 
 
 def random_inputs(cell, rows):

@@ -8,7 +8,7 @@ What makes them faster:
   vanishes where nobody asks for it.
 - The products of the inputs are formed in the loop, so that no array of them is written, but for a batch of one row.
 - Where a step's product is large, its weights stand left, turned once before the loop. Where a step is small, its
-  operations run in order (both in `seqjax.fused.cpu`).
+  operations run in order. The gradient of the inputs of a wide layer is a convolution (all in `seqjax.fused.cpu`).
 - No array of steps is turned: each step is cut out of arrays [B, T, features], and put into such. A scan, which wants
   the time first, took 1.0 to 1.3 of the time forward, 0.95 to 1.2 with gradient, and up to 1.25 of the memory.
 

@@ -13,7 +13,7 @@ def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
     """Has the operations of `function`, up to eight of them, run one after the other on one thread.
 
     The runtime does so with a sequence of up to eight operations, and shares out longer ones among threads, which takes
-    longer than an operation of a small step. What is called, and not put in line, is a sequence of its own.
+    longer than an operation of a small step. A function that is called, not inlined, is a sequence of its own.
     """
 
     def on_cpu(*args: Any) -> Any:
@@ -36,15 +36,13 @@ def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Fl
     return lax.platform_dependent(v, turned, cpu=on_cpu, default=lambda v, turned: v @ turned.T)
 
 
-def product_of_long_rows(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
-    """Forms `xs weights`, if rows have 2048 numbers or more, as a convolution that looks at one step at a time.
+def product_by_convolution(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
+    """Forms `xs weights` as a convolution that looks at one step at a time.
 
-    XLA leaves convolutions to another library than products, and that one takes 0.85 of the time for rows so long.
+    XLA leaves convolutions to another library than products, which is the faster one where the sums are long.
     """
 
     def on_cpu(xs: Array, weights: Array) -> Array:
         return lax.conv_general_dilated(xs, weights[None], (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
 
-    if weights.shape[0] < 2048:
-        return xs @ weights
     return lax.platform_dependent(xs, weights, cpu=on_cpu, default=lambda xs, weights: xs @ weights)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from seqjax.fused.cpu import in_order, product_by_turned, product_of_long_rows
+from seqjax.fused.cpu import in_order, product_by_convolution, product_by_turned
 
 State = Any  # leaves [B, H]
 Gates = Sequence[Array]  # each [B, H]
@@ -88,7 +88,7 @@ def _over_time(
     stacked: Any = None,
     *,
     reverse: bool,
-    ordered: bool = False,
+    ordered: bool,
 ) -> tuple[Any, Any, Any]:
     """Scans `step(carry, input, stacked) -> (carry, output, stacked)` over arrays [B, T, ...] without turning them.
 
@@ -228,7 +228,9 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
 
     d_zs = [lax.empty((*xs.shape[:2], b.size), d_ys.dtype) for _, _, b in kernels]
     inputs = d_ys, ys, vs, valid, resets
-    (d_state, d_restart), d_zs, _ = _over_time(step, (d_state, zero), inputs, d_zs, saved, reverse=not reverse)
+    (d_state, d_restart), d_zs, _ = _over_time(
+        step, (d_state, zero), inputs, d_zs, saved, reverse=not reverse, ordered=False
+    )
     d_kernels = [
         Kernel(
             None if w is None else _outer_products(xs, d_z),
@@ -237,7 +239,7 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
         )
         for (w, _, _), read, d_z in zip(kernels, equations.reads, d_zs, strict=True)
     ]
-    d_xs = sum(product_of_long_rows(d_z, w.T) for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
+    d_xs = sum(_inputs_back(d_z, w) for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
     return d_kernels, d_state, d_restart, d_xs, None, None
 
 
@@ -247,6 +249,11 @@ _loop.defvjp(_loop_forward, _loop_backward)
 def _outer_products(vs: Float[Array, "B T M"], d_zs: Float[Array, "B T N"]) -> Float[Array, "M N"]:
     """Sums `v d_z'` over steps and rows, in that order: einsum takes the other, and copies both arrays to do so."""
     return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())))
+
+
+def _inputs_back(d_z: Float[Array, "B T G"], w: Float[Array, "I G"]) -> Float[Array, "B T I"]:
+    """Forms the gradient of the inputs; a convolution takes 0.85 of the time from 2048 columns, as of 512 units."""
+    return product_by_convolution(d_z, w.T) if w.shape[1] >= 2048 else d_z @ w.T
 
 
 def _where(condition: Bool[Array, " B"], new: Any, old: Any) -> Any:
