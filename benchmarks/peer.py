@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-KEEP_FREED_MEMORY = "--keep_freed_memory"
+KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE = "--keep_freed_memory", "--one_device_per_core"  # what experiments do on a CPU
 
 
 def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -> None:
@@ -28,6 +28,10 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
         from seqjax.allocation import keep_freed_memory
 
         keep_freed_memory()
+    if ONE_DEVICE_PER_CORE in sys.argv:
+        from seqjax.distributed import one_device_per_core
+
+        one_device_per_core()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     prepared = {}
@@ -50,9 +54,10 @@ class Peer(NamedTuple):
 
 @contextlib.contextmanager
 def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
-    """Runs a module that calls `serve`; with the argument KEEP_FREED_MEMORY, as `seqjax.allocation` says.
+    """Runs a module that calls `serve`, which first does what the arguments say.
 
-    For that argument to do what it should, the module must not use JAX before it calls `serve`.
+    With KEEP_FREED_MEMORY that is what `seqjax.allocation` says, with ONE_DEVICE_PER_CORE what `seqjax.distributed`
+    says. For that to do what it should, the module must not use JAX before it calls `serve`.
 
     Raises:
       RuntimeError: if the process ends before it answers.

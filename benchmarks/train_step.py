@@ -10,7 +10,6 @@ compilation is not in the times; runs take turns, and a ratio is the median over
 
 import contextlib
 import importlib.util
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks.peer import KEEP_FREED_MEMORY, peer
+from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.train_step_work import Sizes
 from benchmarks.turns import take_turns
 
-LIBRARIES = {  # by name: the package, the module and its arguments, the number of XLA devices
-    "seqjax": ("seqjax", ["benchmarks.train_step_jax", KEEP_FREED_MEMORY], os.cpu_count()),
-    "torch": ("torch", ["benchmarks.train_step_torch"], 1),
-    "torch_memory_kept": ("torch", ["benchmarks.train_step_torch", KEEP_FREED_MEMORY], 1),
-    "flax.linen": ("flax", ["benchmarks.train_step_jax"], 1),
+LIBRARIES = {  # by name: the package, the module and its arguments
+    "seqjax": ("seqjax", ["benchmarks.train_step_jax", KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE]),
+    "torch": ("torch", ["benchmarks.train_step_torch"]),
+    "torch_memory_kept": ("torch", ["benchmarks.train_step_torch", KEEP_FREED_MEMORY]),
+    "flax.linen": ("flax", ["benchmarks.train_step_jax"]),
 }
 
 
@@ -46,12 +45,11 @@ def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
     """Measures the libraries that are installed and says what is found."""
     with contextlib.ExitStack() as stack:
         peers = {}
-        for name, (package, command, devices) in LIBRARIES.items():
+        for name, (package, command) in LIBRARIES.items():
             if importlib.util.find_spec(package) is None:
                 say(f"{name} is not in the table, for it is not installed.")
                 continue
-            env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-            peers[name] = stack.enter_context(peer(*command, env=env))
+            peers[name] = stack.enter_context(peer(*command, env={"JAX_PLATFORMS": "cpu"}))
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
         question = {"sizes": sizes._asdict()}
         measured = take_turns({n: partial(p.ask, what=n, **question) for n, p in peers.items()}, repeats)

@@ -24,7 +24,6 @@ They are no bound, for XLA forms some products faster in other ways, as seqjax d
 import contextlib
 import importlib.util
 import itertools
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import unroll_work
-from benchmarks.peer import KEEP_FREED_MEMORY, Peer, peer
+from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE, Peer, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.turns import take_turns
 from benchmarks.unroll_work import Sizes
@@ -64,7 +63,6 @@ class Library(NamedTuple):
     cells: tuple[str, ...]
     module: str = "benchmarks.unroll_jax"
     what: str | None = None  # by default, its own name
-    devices: int = 1  # of XLA
     args: tuple[str, ...] = ()  # of its process
 
 
@@ -72,7 +70,7 @@ ALL = tuple(unroll_work.GATES)
 RESET_AFTER = "lstm", "gru_reset_after", "simple_rnn"
 TORCH = Library("torch", RESET_AFTER, module="benchmarks.unroll_torch")
 LIBRARIES = {
-    "seqjax": Library("seqjax", ALL, devices=os.cpu_count(), args=(KEEP_FREED_MEMORY,)),
+    "seqjax": Library("seqjax", ALL, args=(KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE)),
     "seqjax_one_device": Library("seqjax", ALL, what="seqjax"),
     "torch": TORCH,
     "torch_memory_kept": TORCH._replace(what="torch", args=(KEEP_FREED_MEMORY,)),
@@ -228,8 +226,7 @@ def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], No
         if importlib.util.find_spec(library.package) is None:
             say(f"{name} is not in the tables, for it is not installed.")
             continue
-        env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(library.devices)}
-        peers[name] = stack.enter_context(peer(library.module, *library.args, env=env))
+        peers[name] = stack.enter_context(peer(library.module, *library.args, env={"JAX_PLATFORMS": "cpu"}))
     return peers
 
 

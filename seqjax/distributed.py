@@ -7,6 +7,7 @@ is the same function on one device and on many.
 On a CPU one device per core is the fast way to train: the elementwise part of a recurrence runs on one thread a device.
 """
 
+import contextlib
 import os
 from typing import Any
 
@@ -20,6 +21,10 @@ AXIS = "batch"
 def one_device_per_core(cores: int | None = None) -> None:
     """Makes JAX see each core of a CPU as a device of its own; call it before JAX is used.
 
+    Linux is told to schedule the threads that come after as a batch. By default the thread of a device, when woken, may
+    take the core of the one that wakes it, and the next device gets its part when the first is done: of steps of 5 ms
+    on two cores more than half took up to twice as long, and in a batch a quarter.
+
     Args:
       cores: how many; those that this process may use if None.
 
@@ -31,6 +36,9 @@ def one_device_per_core(cores: int | None = None) -> None:
         raise ValueError(f"cores: expected at least 1, got {cores}")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jax.config.update("jax_num_cpu_devices", cores or usable)
+    with contextlib.suppress(OSError):  # a sandbox may know no policy but its own
+        if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def data_mesh(batch: Any) -> Mesh:

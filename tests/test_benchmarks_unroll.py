@@ -1,6 +1,7 @@
 """What the benchmark of unrolled layers compares must be the same work; how fast it is, no test says."""
 
 import importlib.util
+import os
 
 import jax
 import jax.numpy as jnp
@@ -89,17 +90,18 @@ def test_random_lengths_are_the_same_for_both():
 
 def test_a_run_cuts_the_batch_among_the_devices_and_leaves_out_what_is_missing(monkeypatch):
     monkeypatch.setattr(turns, "PAUSE", 0.0)
-    monkeypatch.setitem(unroll.LIBRARIES, "seqjax", unroll.LIBRARIES["seqjax"]._replace(devices=2))
     monkeypatch.setitem(unroll.LIBRARIES, "absent", unroll.Library("no_such_package", ("simple_rnn",)))
     said = []
-    measured = unroll.run(["simple_rnn"], [SIZES, SIZES._replace(batch=1)], ["absent"], 1, said.append)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    points = [SIZES._replace(batch=rows) for rows in (2 * cores, 1)]
+    measured = unroll.run(["simple_rnn"], points, ["absent"], 1, said.append)
     assert said[0] == "absent is not in the tables, for it is not installed."
-    assert "jax " in said[1] and "GFLOP/s" in said[2] and "| 2, 5, 3, 4 |" in said[3]
+    assert "jax " in said[1] and "GFLOP/s" in said[2] and f"| {2 * cores}, 5, 3, 4 |" in said[3]
     told = [each.told["seqjax"] for each in measured["simple_rnn", True].values()]
-    assert [each["devices"] for each in told] == [2, 1]
+    assert [each["devices"] for each in told] == [cores, 1]
     assert all(each["compile"] > 0 for each in told)
     # inputs, outputs, the gradients of both, and parameters with theirs on each device
-    assert told[0]["bytes"] >= 4 * 2 * (2 * 5 * (3 + 4) + 2 * 4 * (3 + 4 + 1))
+    assert told[0]["bytes"] >= 4 * 2 * cores * (2 * 5 * (3 + 4) + 4 * (3 + 4 + 1))
 
 
 def made_up(**seconds):

@@ -46,6 +46,20 @@ print(json.dumps([compiled.count(("/jax/core/compile/backend_compile_duration", 
 """
 
 
+THREADS = """
+import json, os
+import jax, jax.numpy as jnp
+from seqjax import distributed
+
+threads = lambda: {thread: os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+before = threads()
+distributed.one_device_per_core(2)
+xs = distributed.shard(distributed.data_mesh(jnp.ones(2)), jnp.ones((2, 3)))
+jax.block_until_ready(jax.jit(jnp.sin)(xs))
+print(json.dumps([policy for thread, policy in threads().items() if thread not in before]))
+"""
+
+
 def run(devices):
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(devices)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -62,15 +76,28 @@ def test_two_devices_train_what_one_does():
 
 
 def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    def refuse(*args):
+        raise PermissionError
+
     told = []
     monkeypatch.setattr(jax.config, "update", lambda name, value: told.append((name, value)))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 5, 7}, raising=False)
     one_device_per_core()
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
     one_device_per_core()
     one_device_per_core(2)
     assert told == [("jax_num_cpu_devices", cores) for cores in (3, 8, 2)]
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux schedules threads as a batch")
+@pytest.mark.parametrize("given, kept", [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")])
+def test_the_threads_of_devices_are_a_batch_unless_the_process_is_something_else(given, kept):
+    policy = getattr(os, given)
+    program = f"import os; os.sched_setscheduler(0, {policy}, os.sched_param(0))\n{THREADS}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {getattr(os, kept)}
 
 
 def test_a_mesh_is_as_large_as_the_batch_allows():
