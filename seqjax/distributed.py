@@ -21,9 +21,9 @@ AXIS = "batch"
 def one_device_per_core(cores: int | None = None) -> None:
     """Makes JAX see each core of a CPU as a device of its own; call it before JAX is used.
 
-    Linux is told to schedule the threads that come after as a batch. By default the thread of a device, when woken, may
-    take the core of the one that wakes it, and the next device gets its part when the first is done: of steps of 5 ms
-    on two cores more than half took up to twice as long, and in a batch a quarter.
+    Linux is told to schedule this thread, and those that it starts from now on, as a batch. Otherwise the thread of a
+    device may, when woken, take the core of the one that wakes it, and the next device gets its part when the first is
+    done: of calls of 5 ms on two cores two thirds took up to twice as long, and two fifths as a batch.
 
     Args:
       cores: how many; those that this process may use if None.
