@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE = "--keep_freed_memory", "--one_device_per_core"  # what experiments do on a CPU
+ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # of JAX, unless ONE_DEVICE_PER_CORE is given
 
 
 def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -> None:

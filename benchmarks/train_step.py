@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE, peer
+from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE, ONE_DEVICE_PER_CORE, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.train_step_work import Sizes
 from benchmarks.turns import take_turns
@@ -49,7 +49,7 @@ def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
             if importlib.util.find_spec(package) is None:
                 say(f"{name} is not in the table, for it is not installed.")
                 continue
-            peers[name] = stack.enter_context(peer(*command, env={"JAX_PLATFORMS": "cpu"}))
+            peers[name] = stack.enter_context(peer(*command, env=ONE_DEVICE))
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
         question = {"sizes": sizes._asdict()}
         measured = take_turns({n: partial(p.ask, what=n, **question) for n, p in peers.items()}, repeats)

@@ -33,7 +33,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import unroll_work
-from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE, Peer, peer
+from benchmarks.peer import KEEP_FREED_MEMORY, ONE_DEVICE, ONE_DEVICE_PER_CORE, Peer, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.turns import take_turns
 from benchmarks.unroll_work import Sizes
@@ -226,7 +226,7 @@ def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], No
         if importlib.util.find_spec(library.package) is None:
             say(f"{name} is not in the tables, for it is not installed.")
             continue
-        peers[name] = stack.enter_context(peer(library.module, *library.args, env={"JAX_PLATFORMS": "cpu"}))
+        peers[name] = stack.enter_context(peer(library.module, *library.args, env=ONE_DEVICE))
     return peers
 
 

@@ -90,15 +90,17 @@ def test_random_lengths_are_the_same_for_both():
 
 def test_a_run_cuts_the_batch_among_the_devices_and_leaves_out_what_is_missing(monkeypatch):
     monkeypatch.setattr(turns, "PAUSE", 0.0)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")  # what is in the shell counts for none of them
     monkeypatch.setitem(unroll.LIBRARIES, "absent", unroll.Library("no_such_package", ("simple_rnn",)))
     said = []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     points = [SIZES._replace(batch=rows) for rows in (2 * cores, 1)]
-    measured = unroll.run(["simple_rnn"], points, ["absent"], 1, said.append)
+    measured = unroll.run(["simple_rnn"], points, ["seqjax_one_device", "absent"], 1, said.append)
     assert said[0] == "absent is not in the tables, for it is not installed."
     assert "jax " in said[1] and "GFLOP/s" in said[2] and f"| {2 * cores}, 5, 3, 4 |" in said[3]
     told = [each.told["seqjax"] for each in measured["simple_rnn", True].values()]
     assert [each["devices"] for each in told] == [cores, 1]
+    assert {each.told["seqjax_one_device"]["devices"] for each in measured["simple_rnn", True].values()} == {1}
     assert all(each["compile"] > 0 for each in told)
     # inputs, outputs, the gradients of both, and parameters with theirs on each device
     assert told[0]["bytes"] >= 4 * 2 * cores * (2 * 5 * (3 + 4) + 4 * (3 + 4 + 1))
