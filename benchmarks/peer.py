@@ -7,6 +7,7 @@ is asked; then the one that asks can let them take turns.
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+WHILE = 0.3  # seconds for which what is measured is called
 ROOT = Path(__file__).parents[1]
 KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE = "--keep_freed_memory", "--one_device_per_core"  # what experiments do on a CPU
 ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # of JAX, unless ONE_DEVICE_PER_CORE is given
@@ -23,7 +25,7 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     """Answers the questions on stdin until it ends.
 
     The first answer are the versions. A question holds the arguments of `prepare`, which gives what is to be timed: a
-    function that waits for its result and returns it as lists. It is called once before it is timed, to compile.
+    function that waits for its result and returns it as lists. What a question measures is in the answer.
     """
     if KEEP_FREED_MEMORY in sys.argv:
         from seqjax.allocation import keep_freed_memory
@@ -38,19 +40,32 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     prepared = {}
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
-        start = time.perf_counter()
         if line not in prepared:
             prepared[line] = prepare(**json.loads(line))
-        result = prepared[line]()
-        answer = {"result": result, "seconds": time.perf_counter() - start}
-        print(json.dumps(answer), file=answers, flush=True)
+        result, seconds = measure(prepared[line])
+        print(json.dumps({"result": result, "seconds": seconds}), file=answers, flush=True)
+
+
+def measure(function: Callable[[], Any]) -> tuple[Any, float]:
+    """Calls a function again and again, as a program does, and gives its last result and the median seconds of a call.
+
+    The first call does not count, for it may compile, and finds threads asleep, some of them on the same core.
+    """
+    result = function()
+    seconds = []
+    end = time.perf_counter() + WHILE
+    while not seconds or time.perf_counter() < end:
+        start = time.perf_counter()
+        result = function()
+        seconds.append(time.perf_counter() - start)
+    return result, statistics.median(seconds)
 
 
 class Peer(NamedTuple):
     """A process that answers questions."""
 
     versions: dict[str, str]
-    ask: Callable[..., dict[str, Any]]  # the result, and the seconds it took: the first time with compilation
+    ask: Callable[..., dict[str, Any]]  # the result, and the seconds it takes
 
 
 @contextlib.contextmanager

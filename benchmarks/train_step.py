@@ -5,7 +5,8 @@
 An LSTM of 512 reads 32 streams of 128 characters, one-hot, 80 kinds of them, and carries its state on. seqjax shares
 the batch among one XLA device for each core and keeps freed memory, as its experiments do, and guards against gradients
 that are not finite; torch is measured with freed memory kept as well. Each library has a process of its own;
-compilation is not in the times; runs take turns, and a ratio is the median over the rounds.
+compilation is not in the times; they take turns, in which each trains for a while, and a ratio is the median over the
+rounds.
 """
 
 import contextlib
@@ -30,15 +31,15 @@ LIBRARIES = {  # by name: the package, the module and its arguments
 }
 
 
-def report(sizes: Sizes, seconds: dict[str, np.ndarray], losses: dict[str, float]) -> str:
-    """Writes what a step takes, how often that of seqjax is in it, and what has been learnt."""
+def report(sizes: Sizes, seconds: dict[str, np.ndarray]) -> str:
+    """Writes what a step takes, and how often that of seqjax is in it."""
     rows = []
     for name, each in seconds.items():
         ratio = np.median(each / seconds["seqjax"])
         speed = sizes.batch * sizes.steps / np.median(each)
-        rows.append([name, f"{1e3 * np.median(each):.1f}", f"{speed:,.0f}", f"{ratio:.2f}", f"{losses[name]:.3f}"])
+        rows.append([name, f"{1e3 * np.median(each):.1f}", f"{speed:,.0f}", f"{ratio:.2f}"])
     title = f"A training step of a character model, B, T, V, H = {', '.join(map(str, sizes))}:"
-    return f"{title}\n\n" + table(["", "ms", "characters a second", "in times of seqjax", "last loss"], rows)
+    return f"{title}\n\n" + table(["", "ms", "characters a second", "in times of seqjax"], rows)
 
 
 def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
@@ -53,7 +54,7 @@ def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
         question = {"sizes": sizes._asdict()}
         measured = take_turns({n: partial(p.ask, what=n, **question) for n, p in peers.items()}, repeats)
-        say(report(sizes, measured.seconds, measured.results))
+        say(report(sizes, measured.seconds))
 
 
 def main(argv: list[str]) -> None:

@@ -17,16 +17,12 @@ class Measured(NamedTuple):
 
 
 def take_turns(asks: dict[str, Callable[[], dict[str, Any]]], repeats: int) -> Measured:
-    """Asks each once, so that all have compiled, and then each in each round, forwards and backwards in turn.
-
-    In a round each is asked twice, and the second time counts: what is timed is used in loops, where threads are awake.
-    """
+    """Asks each once, so that all have compiled, and then each in each round, forwards and backwards in turn."""
     results = {name: ask()["result"] for name, ask in asks.items()}
     seconds = {name: np.zeros(repeats) for name in asks}
     for i in range(repeats):
         for name in list(asks) if i % 2 == 0 else list(asks)[::-1]:
             time.sleep(PAUSE)
-            asks[name]()
             answer = asks[name]()
             results[name], seconds[name][i] = answer["result"], answer["seconds"]
     return Measured(results, seconds)

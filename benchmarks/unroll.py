@@ -14,11 +14,12 @@ of the candidate (Cho et al. 2014), `gru_reset_after` after it; most libraries h
 haiku has a relu where the others have a tanh; equinox has none. The gradient is that of weights and inputs, for given
 gradients of the outputs, and its time includes the forward pass.
 
-Each library has a process of its own. Compilation is not in the times; runs take turns, and a ratio is the median over
-the rounds, so that what disturbs a round disturbs both sides of it. The product of two large matrices takes its turn as
-well; the share of its rate counts the operations of the layer's own products, nothing else. So do these products alone,
-each step after the last and with its weights on the right, on the devices of seqjax: how much of its time they are.
-They are no bound, for XLA forms some products faster in other ways, as seqjax does. All takes up to an hour.
+Each library has a process of its own. In its turn it runs for a while, as a program that trains does, and the median of
+its calls counts, compilation apart; a ratio is the median over the rounds, so that what disturbs a round disturbs both
+sides of it. The product of two large matrices takes its turn as well; the share of its rate counts the operations of
+the layer's own products, nothing else. So do these products alone, each step after the last and with its weights on the
+right, on the devices of seqjax: how much of its time they are. They are no bound, for XLA forms some products faster in
+other ways, as seqjax does. All takes up to an hour.
 """
 
 import contextlib
