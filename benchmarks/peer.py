@@ -25,7 +25,7 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     """Answers the questions on stdin until it ends.
 
     The first answer are the versions. A question holds the arguments of `prepare`, which gives what is to be timed: a
-    function that waits for its result and returns it as lists. What a question measures is in the answer.
+    function that waits for its result and returns it as lists. The answer holds its result and the seconds it takes.
     """
     if KEEP_FREED_MEMORY in sys.argv:
         from seqjax.allocation import keep_freed_memory

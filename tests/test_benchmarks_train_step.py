@@ -55,9 +55,8 @@ def test_turns_go_forth_and_back(monkeypatch):
 
 
 def test_the_call_that_compiles_does_not_count(monkeypatch):
-    times = iter(
-        [0.0, 0.0, 0.1, 0.1, 0.1, 0.15, 0.15, 0.15, 0.35, 0.35]
-    )  # calls of 0.1, 0.05 and 0.2, beside the first
+    # calls of 0.1, 0.05 and 0.2 seconds follow the first, with which time begins
+    times = iter([0.0, 0.0, 0.1, 0.1, 0.1, 0.15, 0.15, 0.15, 0.35, 0.35])
     monkeypatch.setattr(peer, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     results = itertools.count()
     assert peer.measure(lambda: next(results)) == (3, pytest.approx(0.1))

@@ -20,9 +20,8 @@ kernel and to keep in order also what a small step keeps for the gradient (0.95 
 rows and 64 units), to form the products of the inputs for 4 to 25 steps at once (forward 1.03 to 1.75, with gradient
 0.92 to 1.02), to keep the gates in one array (0.97 to 1.17), to add the gradients of weights up in parts (1.15 to 1.7),
 to form the product of a single row in two halves, each on a core (with gradient 0.8 where the cores share a cache, 1.2
-where they do not, 2 forward for such rows under `vmap`).
-To let features stand first and the batch last in the whole of a layer took 0.9 to 1.4 of the time of a scan with
-gradient, and 0.86 to 1.5 forward, the least at 512 units.
+where they do not, 2 forward for such rows under `vmap`). To let features stand first and the batch last in the whole of
+a layer took 0.9 to 1.4 of the time of a scan with gradient, and 0.86 to 1.5 forward, the least at 512 units.
 
 A gradient written by hand serves reverse mode, and gradients of gradients, but not forward mode: for `jax.jvp`, scan
 the step, as the cell `cell._replace(sequence=None)` does.
