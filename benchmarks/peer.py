@@ -28,11 +28,11 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     function that waits for its result and returns it as lists. The answer holds its result and the seconds it takes.
     """
     if KEEP_FREED_MEMORY in sys.argv:
-        from seqjax.allocation import keep_freed_memory
+        from seqjax.devices.allocation import keep_freed_memory
 
         keep_freed_memory()
     if ONE_DEVICE_PER_CORE in sys.argv:
-        from seqjax.distributed import one_device_per_core
+        from seqjax.devices.mesh import one_device_per_core
 
         one_device_per_core()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
@@ -72,8 +72,8 @@ class Peer(NamedTuple):
 def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
     """Runs a module that calls `serve`, which first does what the arguments say.
 
-    With KEEP_FREED_MEMORY that is what `seqjax.allocation` says, with ONE_DEVICE_PER_CORE what `seqjax.distributed`
-    says. For that to do what it should, the module must not use JAX before it calls `serve`.
+    KEEP_FREED_MEMORY calls `keep_freed_memory` of `seqjax.devices`, ONE_DEVICE_PER_CORE its `one_device_per_core`.
+    Both only work if the module has not used JAX before it calls `serve`.
 
     Raises:
       RuntimeError: if the process ends before it answers.

@@ -11,12 +11,12 @@ import optax
 import seqjax
 from benchmarks import peer, unroll_jax
 from benchmarks.train_step_work import LEARNING_RATE, MAX_GRAD_NORM, Sizes, characters
-from seqjax import distributed
+from seqjax import devices
 from seqjax.data import StreamBatch
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll
+from seqjax.layers.linen import Recurrent
 from seqjax.models.language_model import LanguageModel
 from seqjax.training import init_train_state, make_train_step
+from seqjax.training.losses import mean_nll
 
 
 def seqjax_step(sizes: Sizes) -> Callable[[], Any]:
@@ -32,10 +32,10 @@ def seqjax_step(sizes: Sizes) -> Callable[[], Any]:
         return mean_nll(logits, batch.targets, batch.mask), (carry, {})
 
     optimizer = optax.adam(LEARNING_RATE)
-    mesh = distributed.data_mesh(batch)
-    state = distributed.replicate(mesh, init_train_state(params, optimizer, carry, jax.random.key(1)))
-    state = state._replace(carry=distributed.shard(mesh, state.carry))
-    batch = distributed.shard(mesh, batch)
+    mesh = devices.data_mesh(batch)
+    state = devices.replicate(mesh, init_train_state(params, optimizer, carry, jax.random.key(1)))
+    state = state._replace(carry=devices.shard(mesh, state.carry))
+    batch = devices.shard(mesh, batch)
     step = make_train_step(loss_fn, optimizer, MAX_GRAD_NORM)
 
     def run() -> float:

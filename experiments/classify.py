@@ -29,12 +29,13 @@ from absl import flags
 import seqjax
 from experiments import datasets, language_model, recipe, run, text_baselines
 from experiments.word_vectors import read_vectors
-from seqjax import attention, checkpoint, data
-from seqjax.cells import CELLS
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll
+from seqjax import data
+from seqjax.cells.catalogue import CELLS
+from seqjax.layers import attention
+from seqjax.layers.linen import Recurrent
 from seqjax.models.classifier import Classifier
-from seqjax.training import LossFn
+from seqjax.training import LossFn, checkpoint
+from seqjax.training.losses import mean_nll
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,13 +20,13 @@ from absl import app, flags
 
 import seqjax
 from experiments import compression, datasets, recipe, run
-from seqjax import checkpoint, data, decoding
-from seqjax.cells import CELLS
-from seqjax.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
-from seqjax.linen import Recurrent
-from seqjax.losses import bits_per_character, mean_nll
+from seqjax import data, decoding
+from seqjax.cells.catalogue import CELLS
+from seqjax.layers.linen import Recurrent
 from seqjax.models.language_model import LanguageModel
-from seqjax.training import LossFn, make_eval_step
+from seqjax.training import LossFn, checkpoint, make_eval_step
+from seqjax.training.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
+from seqjax.training.losses import bits_per_character, mean_nll
 
 
 def define_flags() -> None:

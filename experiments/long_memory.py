@@ -25,12 +25,12 @@ from jaxtyping import Array, Float
 import seqjax
 from experiments import datasets, long_lags, recipe, run
 from experiments.long_lags import Lag, Problem
-from seqjax.cells import CELLS
-from seqjax.contract import Cell
-from seqjax.diagnostics import gates, gradient_contributions, log_jacobian_norms, saturation
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll
+from seqjax.cells.catalogue import CELLS
+from seqjax.cells.contract import Cell
+from seqjax.layers.linen import Recurrent
+from seqjax.recurrence.diagnostics import gates, gradient_contributions, log_jacobian_norms, saturation
 from seqjax.training import make_eval_step
+from seqjax.training.losses import mean_nll
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from typing import Protocol
 import optax
 from absl import flags
 
-from seqjax.cells import CELLS
+from seqjax.cells.catalogue import CELLS
 
 
 class Settings(Protocol):

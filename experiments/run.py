@@ -29,13 +29,14 @@ import jax
 import numpy as np
 import optax
 from absl import app, flags, logging
+from jax.sharding import Mesh
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from seqjax import checkpoint, distributed
-from seqjax.allocation import keep_freed_memory
-from seqjax.compilation import compile_quickly
-from seqjax.training import LossFn, TrainState, init_train_state, make_train_step
+from seqjax import devices
+from seqjax.devices.allocation import keep_freed_memory
+from seqjax.devices.compilation import compile_quickly
+from seqjax.training import LossFn, TrainState, checkpoint, init_train_state, make_train_step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def launch(main: Callable[[], None], define_flags: Callable[[], None]) -> None:
         recall_flags()
         keep_freed_memory()
         compile_quickly()
-        distributed.one_device_per_core(flags.FLAGS.devices)
+        devices.one_device_per_core(flags.FLAGS.devices)
         if flags.FLAGS.bfloat16:
             if jax.default_backend() == "cpu":
                 raise app.UsageError("--bfloat16: expected a GPU or TPU, got a CPU, which forms products in float32")
@@ -148,9 +149,9 @@ def train(task: Task, experiment: str) -> None:
     init_key, train_key, sample_key = jax.random.split(jax.random.key(FLAGS.seed), 3)
     with _stop_signals() as stop:
         params, carry = task.init(init_key)
-        mesh = distributed.data_mesh(task.batch(0))
-        state = distributed.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
-        state = state._replace(carry=distributed.shard(mesh, state.carry))
+        mesh = devices.data_mesh(task.batch(0))
+        state = devices.replicate(mesh, init_train_state(params, task.optimizer, carry, train_key))
+        state = state._replace(carry=devices.shard(mesh, state.carry))
 
         before = {"command": command_of(experiment), "seconds": 0.0, "unread_metrics": []}
         if FLAGS.resume:
@@ -167,7 +168,7 @@ def train(task: Task, experiment: str) -> None:
         seconds = _clock(before["seconds"])
         state = _train(task, state, mesh, folder, before, seconds, sample_key, FLAGS.checkpoint_every, stop)
     minutes = seconds() / 60
-    params = distributed.on_first_device(mesh, state.params)
+    params = devices.on_first_device(mesh, state.params)
 
     scores, baselines = task.test(params), task.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test part:")
@@ -203,7 +204,7 @@ def command_of(experiment: str) -> str:
 def _train(
     task: Task,
     state: TrainState,
-    mesh: distributed.Mesh,
+    mesh: Mesh,
     folder: Path,
     before: dict[str, Any],  # what is known of the run, from its checkpoint if it is resumed
     seconds: Callable[[], float],
@@ -214,7 +215,7 @@ def _train(
     """Takes the steps that are left, and tells of them."""
 
     def show_sample(step: int) -> None:
-        text = task.sample(distributed.on_first_device(mesh, state.params), jax.random.fold_in(sample_key, step))
+        text = task.sample(devices.on_first_device(mesh, state.params), jax.random.fold_in(sample_key, step))
         print(f"--- sample after step {step} ---\n{text}\n---", flush=True)
         _write(folder / "samples" / f"{step:06d}.txt", text + "\n")
 
@@ -231,7 +232,7 @@ def _train(
     log = _metric_log(folder, first, seconds)
     with _compilations("train_step") as compiled, _progress_bar(task, first) as bar:
         for step in range(first + 1, task.steps + 1):
-            state, metrics = train_step(state, distributed.shard(mesh, task.batch(step - 1)))
+            state, metrics = train_step(state, devices.shard(mesh, task.batch(step - 1)))
             unread.append(metrics)
             bar.update(task.symbols_per_step)
             if step % LOG_EVERY == 0 or step == task.steps:
@@ -241,7 +242,7 @@ def _train(
                 log(step, {f"train/{name}": value for name, value in means.items()})
             epoch_ends = step % task.steps_per_epoch == 0 or step == task.steps
             if epoch_ends:
-                params = distributed.on_first_device(mesh, state.params)
+                params = devices.on_first_device(mesh, state.params)
                 scores = task.evaluate(params)
                 log(step, {f"validation/{name}": value for name, value in scores.items()})
                 with bar.external_write_mode():

@@ -37,15 +37,16 @@ from experiments.pairs.answers import (
     test_scores,
 )
 from experiments.pairs.kind import Pairs, choose_symbols, group
-from seqjax import attention, checkpoint, data, decoding
-from seqjax.cells import CELLS
+from seqjax import data, decoding
+from seqjax.cells.catalogue import CELLS
 from seqjax.data import BOS, EOS
-from seqjax.expected_risk import edit_distance, expected_risk, first_of_equal
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll, token_nll
+from seqjax.layers import attention
+from seqjax.layers.linen import Recurrent
 from seqjax.models.seq2seq import Seq2Seq
-from seqjax.teacher_forcing import inverse_sigmoid_decay, teacher_forcing
-from seqjax.training import LossFn, make_eval_step
+from seqjax.training import LossFn, checkpoint, make_eval_step
+from seqjax.training.expected_risk import edit_distance, expected_risk, first_of_equal
+from seqjax.training.losses import mean_nll, token_nll
+from seqjax.training.teacher_forcing import inverse_sigmoid_decay, teacher_forcing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

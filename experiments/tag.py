@@ -23,12 +23,13 @@ from absl import flags
 import seqjax
 from experiments import datasets, perceptron, recipe, run
 from experiments.tagging import accuracies, confusion_figure, describe, most_frequent_tags
-from seqjax import crf, data
-from seqjax.cells import CELLS
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll
+from seqjax import data
+from seqjax.cells.catalogue import CELLS
+from seqjax.layers import crf
+from seqjax.layers.linen import Recurrent
 from seqjax.models.tagger import Tagger
 from seqjax.training import LossFn, make_eval_step
+from seqjax.training.losses import mean_nll
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,13 +21,13 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from experiments import datasets, recipe, run
-from seqjax.cells import CELLS
+from seqjax.cells.catalogue import CELLS
 from seqjax.data import SymbolVocabulary
 from seqjax.data.splits import cut_missing_parts, read_splits
-from seqjax.linen import Recurrent
-from seqjax.losses import mean_nll
+from seqjax.layers.linen import Recurrent
 from seqjax.models.tree_lstm import Forest, Tree, TreeEncoder, child_sum_tree_lstm, make_forest, nary_tree_lstm
 from seqjax.training import LossFn, init_train_state, make_train_step
+from seqjax.training.losses import mean_nll
 
 PAIR = 0  # what stands at a node that only joins two others
 END = "]"  # what ends an expression that a symbol like "[MAX" begins

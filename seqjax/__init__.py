@@ -1,14 +1,25 @@
 """Recurrent sequence models in JAX, as pure functions."""
 
-from seqjax.cells import gru, lstm, simple_rnn
-from seqjax.contract import Cell
+from seqjax.cells import (
+    Cell,
+    chrono,
+    forget_bias,
+    gru,
+    jordan_rnn,
+    layer_norm,
+    learned_initial_state,
+    lstm,
+    recurrent_dropout,
+    sequence_of,
+    simple_rnn,
+    stack,
+    variational_dropout,
+    weight_drop,
+    zeros_bias,
+    zoneout,
+)
 from seqjax.decoding import beam_search, exhaustive_search, greedy_search, sample, temperature, top_k, top_p
-from seqjax.initializers import chrono, forget_bias, zeros_bias
-from seqjax.jordan import jordan_rnn
-from seqjax.learned_state import learned_initial_state
-from seqjax.recurrence import bidirectional, path_of, sequence_of, truncated_unroll, unroll
-from seqjax.regularization import layer_norm, recurrent_dropout, variational_dropout, weight_drop, zoneout
-from seqjax.stack import stack
+from seqjax.recurrence import bidirectional, path_of, truncated_unroll, unroll
 
 __all__ = [
     "Cell",

@@ -201,7 +201,7 @@ def gradient_flow(log_norms: Mapping[str, Float[np.ndarray, "_"]]) -> "Figure":
 
     Args:
       log_norms: for each line, by the name that the legend gives it, natural logarithms of norms, as
-        `seqjax.diagnostics.log_jacobian_norms` gives them. A line ends where nothing arrives, at -inf.
+        `seqjax.recurrence.diagnostics.log_jacobian_norms` gives them. A line ends where nothing arrives, at -inf.
 
     Returns:
       The figure, from 1e-15 to 1e15 at most.
@@ -235,7 +235,7 @@ def contribution_map(norms: Float[np.ndarray, "T T"]) -> "Figure":
     """Draws a heat-map of what the weights, as used at step k, contribute to the gradient of the loss of step t.
 
     Args:
-      norms: of the terms that `seqjax.diagnostics.gradient_contributions` gives, a row for each t. Drawn on a scale of
+      norms: of the terms that `gradient_contributions` gives, a row for each t. Drawn on a scale of
         powers of ten, down to a millionth of the largest.
 
     >>> figure = contribution_map(np.tril(np.ones((3, 3))))
@@ -262,7 +262,7 @@ def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np
     of the same shares, in steps of 0.02, are one circle, whose area is their number; of ten or more it is written.
 
     Args:
-      shares: for each gate, by its name, the low and the high shares that `seqjax.diagnostics.saturation` gives.
+      shares: for each gate, by its name, the low and the high shares that `saturation` gives.
 
     >>> figure = gate_saturation({"forget gate": (np.array([0.1, 0.0]), np.array([0.2, 0.9]))})
     >>> figure.axes[0].collections[0].get_offsets().tolist()

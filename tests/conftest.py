@@ -37,7 +37,9 @@ hypothesis.settings.load_profile("seqjax")
 
 
 def pytest_sessionstart() -> None:
-    from seqjax.compilation import compile_quickly  # only now, after jaxtyping has set itself to check what is imported
+    from seqjax.devices.compilation import (
+        compile_quickly,  # only now, after jaxtyping has set itself to check what is imported
+    )
 
     compile_quickly()
 

@@ -14,7 +14,7 @@ from experiments.pairs.symbols import Symbols
 from seqjax import data, decoding
 from seqjax.data import BOS, EOS, PAD, UNK
 from seqjax.models.seq2seq import Seq2Seq
-from seqjax.teacher_forcing import teacher_forcing
+from seqjax.training.teacher_forcing import teacher_forcing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
-from seqjax.attention import Attention, new_alignment
-from seqjax.linen import Attend, Recurrent
-from seqjax.regularization import variational_dropout
+from seqjax.cells.regularization import variational_dropout
+from seqjax.layers.attention import Attention, new_alignment
+from seqjax.layers.linen import Attend, Recurrent
 
 
 class Classifier(nn.Module):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from seqjax.contract import State
-from seqjax.linen import Recurrent
-from seqjax.regularization import variational_dropout
+from seqjax.cells.contract import State
+from seqjax.cells.regularization import variational_dropout
+from seqjax.layers.linen import Recurrent
 
 
 class LanguageModel(nn.Module):

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Integer
 
-from seqjax.attention import Alignment, Attention, Memory, new_alignment, next_alignment
-from seqjax.contract import Cell, State
-from seqjax.linen import Attend, Recurrent
-from seqjax.regularization import variational_dropout
+from seqjax.cells.contract import Cell, State
+from seqjax.cells.regularization import variational_dropout
+from seqjax.layers.attention import Alignment, Attention, Memory, new_alignment, next_alignment
+from seqjax.layers.linen import Attend, Recurrent
 
 
 class Encoded(NamedTuple):
@@ -68,7 +68,7 @@ class Seq2Seq(nn.Module):
       encoder: reads the source, both ways or one.
       decoder: writes the target; as many layers as the encoder.
       embedding_size: size `E` of an embedded symbol.
-      attention: see `seqjax.attention`; None for the plain model.
+      attention: see `seqjax.layers.attention`; None for the plain model.
       input_feeding: whether the features of one step enter the next.
       tie_embeddings: whether W_o is the embedding of the target (Press and Wolf 2017).
       reverse_source: whether the encoder reads each source backwards, as Sutskever et al. (2014) do.
@@ -78,7 +78,7 @@ class Seq2Seq(nn.Module):
       dropout_rate: of embeddings and features.
 
     >>> import seqjax
-    >>> from seqjax.attention import additive
+    >>> from seqjax.layers.attention import additive
     >>> model = Seq2Seq(
     ...     source_size=7,
     ...     target_size=5,

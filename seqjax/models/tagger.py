@@ -4,9 +4,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
-from seqjax.crf import CRFParams
-from seqjax.linen import Recurrent
-from seqjax.regularization import variational_dropout
+from seqjax.cells.regularization import variational_dropout
+from seqjax.layers.crf import CRFParams
+from seqjax.layers.linen import Recurrent
 
 
 class Tagger(nn.Module):
@@ -14,7 +14,7 @@ class Tagger(nn.Module):
 
     Lample et al. (2016); Plank, Sogaard and Goldberg (2016). A word is its embedding and the final states, forward and
     backward, of layers that read its letters; other layers read the words so joined, and a dense layer scores the tags.
-    Without a field the scores are logits, each word for itself; with one they are the `scores` of `seqjax.crf`.
+    Without a field the scores are logits, each word for itself; with one they are the `scores` of `seqjax.layers.crf`.
 
     Attributes:
       vocab_size: number of words.

@@ -27,7 +27,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from seqjax.cells import LSTMState
-from seqjax.contract import Params
+from seqjax.cells.contract import Params
 
 
 class Tree(NamedTuple):

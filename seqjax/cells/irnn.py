@@ -1,0 +1,38 @@
+"""The IRNN: a simple recurrent network of rectified units that starts as the identity."""
+
+import jax
+
+from seqjax.cells.contract import Cell
+from seqjax.cells.initializers import Initializer, identity
+from seqjax.cells.simple_rnn import simple_rnn
+
+
+def irnn(
+    hidden_size: int,
+    *,
+    use_bias: bool = True,
+    kernel_init: Initializer = jax.nn.initializers.normal(1e-3),
+    recurrent_init: Initializer = identity,
+) -> Cell:
+    """Builds the simple recurrent network of rectified units whose recurrent kernel starts as the identity.
+
+    Le, Jaitly and Hinton (2015):
+
+        h' = max(W x + U h + b, 0),    before training U is the identity and W ~ N(0, 0.001^2)
+
+    Args:
+      hidden_size: size `H` of the hidden state.
+      use_bias: whether there is a `b`.
+      kernel_init: initializer of `W`.
+      recurrent_init: initializer of `U`.
+
+    Raises:
+      ValueError: if `hidden_size` is not positive.
+
+    >>> irnn(hidden_size=2).init(jax.random.key(0), input_size=3).recurrent_kernel
+    Array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    return simple_rnn(
+        hidden_size, activation="relu", use_bias=use_bias, kernel_init=kernel_init, recurrent_init=recurrent_init
+    )

@@ -1,0 +1,238 @@
+"""Regularisation of recurrent networks by composition: each function makes a regularised cell out of any cell.
+
+What draws random numbers takes the key of one pass over the data, so such a cell is made where the key is, in the loss
+function. Without a key it is the cell to evaluate with. `layer_norm` finds the hidden state `h` as the contract in
+`seqjax.cells.contract` says, so it goes inside `zoneout`, which has a state of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr, tree_map_with_path
+from jaxtyping import Array, Float, Int, Key
+
+from seqjax.cells.contract import Cell, Params, State
+from seqjax.cells.sequence import sequence_of
+
+
+class LayerNormParams(NamedTuple):
+    """Parameters of `layer_norm`."""
+
+    cell: Params
+    scale: Float[Array, " H"]
+    offset: Float[Array, " H"]
+
+
+class ZoneoutState(NamedTuple):
+    """State of `zoneout`: the state of the cell, and how many steps each row has seen since it began."""
+
+    cell: State
+    time: Int[Array, "*B"]
+
+
+def variational_dropout(key: Key[Array, ""] | None, x: Float[Array, "..."], rate: float, *, time_axis: int) -> Array:
+    """Sets features to zero by one mask over all steps, and scales up what is left.
+
+    Gal and Ghahramani (2016): `x * m / (1 - rate)`, with `m` drawn once a row and feature.
+
+    Args:
+      key: the key of this pass; without one, `x` is returned as it is.
+      x: the sequence.
+      rate: probability of a feature to be dropped, in [0, 1).
+      time_axis: the axis of `x` over which the mask is the same.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1).
+
+    >>> variational_dropout(jax.random.key(1), jnp.ones((3, 4)), 0.5, time_axis=0)
+    Array([[2., 0., 2., 2.],
+           [2., 0., 2., 2.],
+           [2., 0., 2., 2.]], dtype=float32)
+    """
+    _check_rate(rate)
+    if key is None or rate == 0:
+        return x
+    shape = list(x.shape)
+    shape[time_axis] = 1
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, shape), x / (1 - rate), 0)
+
+
+def recurrent_dropout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
+    """Drops features of the hidden state where the recurrent products read it, by one mask over all steps.
+
+    Gal and Ghahramani (2016): `U (m * h) / (1 - rate)`. That is `U` without what it multiplies a dropped feature with,
+    so one mask serves all rows, and a cell keeps its faster way through a sequence. Where a cell keeps its state,
+    `f * c` in the LSTM and `(1 - u) * h` in the GRU, nothing is dropped or scaled.
+
+    Args:
+      cell: the cell.
+      rate: probability of a feature to be dropped, in [0, 1).
+      key: the key of this pass; without one, the cell is returned as it is.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1) or, when it runs, if no parameter is called `recurrent_kernel`.
+
+    >>> from seqjax.cells import SimpleRNNParams, simple_rnn
+    >>> cell = recurrent_dropout(simple_rnn(hidden_size=2, activation="relu"), 0.5, key=jax.random.key(11))
+    >>> params = SimpleRNNParams(jnp.zeros((1, 2)), jnp.array([[1.0, 1.0], [3.0, 3.0]]), jnp.zeros(2))
+    >>> cell.step(params, jnp.array([1.0, 1.0]), jnp.zeros(1))[1]  # the first feature is dropped
+    Array([6., 6.], dtype=float32)
+    """
+    return _drop_recurrent_kernels(cell, rate, key, lambda shape: (shape[0], 1))
+
+
+def weight_drop(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
+    """Drops weights of the recurrence, the same ones at every step of every row.
+
+    DropConnect on `U` (Wan et al. 2013), as in the AWD-LSTM of Merity, Keskar and Socher (2018). It acts on every
+    parameter called `recurrent_kernel`, once a sequence, so a cell keeps its faster way through one.
+
+    Args:
+      cell: the cell.
+      rate: probability of a weight to be dropped, in [0, 1).
+      key: the key of this pass; without one, the cell is returned as it is.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1) or, when it runs, if no parameter is called `recurrent_kernel`.
+
+    >>> from seqjax.cells import SimpleRNNParams, simple_rnn
+    >>> cell = weight_drop(simple_rnn(hidden_size=1, activation="relu"), 0.5, key=jax.random.key(0))
+    >>> params = SimpleRNNParams(jnp.array([[1.0]]), jnp.array([[1.0]]), jnp.array([0.0]))
+    >>> cell.step(params, jnp.array([1.0]), jnp.array([3.0]))[1]  # the one weight is kept and scaled by 1 / (1 - rate)
+    Array([5.], dtype=float32)
+    """
+    return _drop_recurrent_kernels(cell, rate, key, lambda shape: shape)
+
+
+def zoneout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
+    """Lets features of the state keep their old value at random, drawn anew at each step.
+
+    Krueger et al. (2017): `s' = m * s + (1 - m) * step(s, x)`, with `P(m = 1) = rate`; without a key the expectation
+    `rate` stands for `m`. It acts on every leaf of the state. Each row draws numbers of its own; sequences packed into
+    one row draw the same.
+
+    Args:
+      cell: the cell.
+      rate: probability of a feature to keep its value, in [0, 1).
+      key: the key of this pass, or None to evaluate.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1).
+
+    >>> from seqjax.cells import SimpleRNNParams, simple_rnn
+    >>> cell = zoneout(simple_rnn(hidden_size=1, activation="relu"), 0.25, key=None)
+    >>> params = SimpleRNNParams(jnp.array([[1.0]]), jnp.array([[0.0]]), jnp.array([0.0]))
+    >>> state, y = cell.step(params, cell.initial_state(params), jnp.array([4.0]))  # 0.25 * 0 + 0.75 * 4
+    >>> y
+    Array([3.], dtype=float32)
+    """
+    _check_rate(rate)
+
+    def initial_state(params: Params, batch_shape: tuple[int, ...] = ()) -> ZoneoutState:
+        return ZoneoutState(cell.initial_state(params, batch_shape), jnp.zeros(batch_shape, jnp.int32))
+
+    def mix(leaf: int, old: Array, new: Array, time: Int[Array, "*B"]) -> Array:
+        if key is None:
+            return rate * old + (1 - rate) * new
+
+        def keep(row_key: Key[Array, ""], time: Int[Array, ""]) -> Array:
+            return jax.random.bernoulli(jax.random.fold_in(row_key, time), rate, old.shape[features:])
+
+        features = time.ndim
+        row_keys = jax.random.split(jax.random.fold_in(key, leaf), time.size)
+        return jnp.where(jax.vmap(keep)(row_keys, time.reshape(-1)).reshape(old.shape), old, new)
+
+    def step(params: Params, state: ZoneoutState, x: Array) -> tuple[ZoneoutState, Array]:
+        stepped, _ = cell.step(params, state.cell, x)
+        old, new = jax.tree.leaves(state.cell), jax.tree.leaves(stepped)
+        mixed = [mix(leaf, *values, state.time) for leaf, values in enumerate(zip(old, new, strict=True))]
+        mixed = jax.tree.unflatten(jax.tree.structure(stepped), mixed)
+        return ZoneoutState(mixed, state.time + 1), _hidden(mixed)
+
+    return cell._replace(initial_state=initial_state, step=step, sequence=None)
+
+
+def layer_norm(cell: Cell) -> Cell:
+    """Normalises the hidden state where it enters the cell, with a learned scale and offset.
+
+    Ba, Kiros and Hinton (2016): `a * (h - mean(h)) / std(h) + b`. They normalise the products `W x` and `U h` inside
+    the cell; normalising the state that enters does for any cell what that is for: the recurrent product keeps its size
+    over time. In a GRU that state is also what the update gate keeps.
+
+    >>> from seqjax.cells import SimpleRNNParams, simple_rnn
+    >>> cell = layer_norm(simple_rnn(hidden_size=2, activation="relu"))
+    >>> params = cell.init(jax.random.key(0), input_size=1)
+    >>> params = params._replace(cell=SimpleRNNParams(jnp.zeros((1, 2)), jnp.eye(2), jnp.zeros(2)))
+    >>> cell.step(params, jnp.array([30.0, 10.0]), jnp.zeros(1))[1]
+    Array([1., 0.], dtype=float32)
+    """
+
+    def init(key: Key[Array, ""], *, input_size: int) -> LayerNormParams:
+        params = cell.init(key, input_size=input_size)
+        size = _hidden(cell.initial_state(params)).shape[-1]
+        return LayerNormParams(params, jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32))
+
+    def initial_state(params: LayerNormParams, batch_shape: tuple[int, ...] = ()) -> State:
+        return cell.initial_state(params.cell, batch_shape)
+
+    def step(params: LayerNormParams, state: State, x: Array) -> tuple[State, Array]:
+        def normalise(h: Array) -> Array:
+            variance = jnp.var(h, axis=-1, keepdims=True)  # in two passes: that of standardize cancels where h is large
+            return params.scale * jax.nn.standardize(h, axis=-1, variance=variance, epsilon=1e-6) + params.offset
+
+        return cell.step(params.cell, _map_hidden(normalise, state), x)
+
+    return Cell(init, initial_state, step)
+
+
+def _drop_recurrent_kernels(
+    cell: Cell, rate: float, key: Key[Array, ""] | None, mask_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+) -> Cell:
+    """Makes the cell that runs with some of each `recurrent_kernel` set to zero and the rest scaled up."""
+    _check_rate(rate)
+    if key is None or rate == 0:
+        return cell
+
+    def drop(params: Params) -> Params:
+        dropped = []
+
+        def drop_recurrent(path: Any, leaf: Array) -> Array:
+            if keystr(path[-1:], simple=True) != "recurrent_kernel":
+                return leaf
+            dropped.append(path)
+            keep = jax.random.bernoulli(jax.random.fold_in(key, len(dropped)), 1 - rate, mask_shape(leaf.shape))
+            return jnp.where(keep, leaf / (1 - rate), 0)
+
+        params = tree_map_with_path(drop_recurrent, params)
+        if not dropped:
+            raise ValueError("params: expected one that is called recurrent_kernel, to drop weights of, found none")
+        return params
+
+    def step(params: Params, state: State, x: Array) -> tuple[State, Array]:
+        return cell.step(drop(params), state, x)
+
+    def sequence(params: Params, *args: Any, **kwargs: Any) -> tuple[State, Array]:
+        return sequence_of(cell)(drop(params), *args, **kwargs)
+
+    return cell._replace(step=step, sequence=sequence)
+
+
+def _hidden(state: State) -> Array:
+    """The hidden state `h` within a state."""
+    if isinstance(state, jax.Array):
+        return state
+    if not hasattr(state, "h"):
+        raise TypeError(f"state: expected an array or a NamedTuple with a field h, got {jax.tree.structure(state)}")
+    return state.h
+
+
+def _map_hidden(function: Callable[[Array], Array], state: State) -> State:
+    h = function(_hidden(state))
+    return h if isinstance(state, jax.Array) else state._replace(h=h)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate: expected a probability in [0, 1), got {rate}")

@@ -1,0 +1,67 @@
+"""A whole sequence at once: the contract of `Cell.sequence`, and the scan over `Cell.step` that stands in for it.
+
+    sequence(params, state, restart, xs, valid, resets, *, reverse) -> (final_state, ys)
+
+with one batch axis `B` and `T` steps:
+
+- `xs` [B, T, I] is finite, in the padding too.
+- `valid` [B, T] is true where a step counts; None means that all do. A step that does not count leaves the state as it
+  was, and nobody reads its output.
+- `resets` [B, T] is true where the state becomes `restart` before the step; None means nowhere.
+- `reverse` runs from the last step to the first.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool
+
+from seqjax.cells.contract import Cell, Params, State, check_cell
+
+Sequence = Callable[..., tuple[State, Array]]
+
+
+def sequence_of(cell: Cell) -> Sequence:
+    """Gives a cell's own way through a whole sequence, or the scan of its step where it has none.
+
+    For wrappers that change a cell's parameters or state once before the first step, and not at each.
+    """
+    check_cell(cell)
+    return partial(scan_of_step, cell.step) if cell.sequence is None else cell.sequence
+
+
+def scan_of_step(
+    step: Callable[[Params, State, Array], tuple[State, Array]],
+    params: Params,
+    state: State,
+    restart: State,
+    xs: Array,
+    valid: Array | None,
+    resets: Array | None,
+    *,
+    reverse: bool,
+) -> tuple[State, Array]:
+    """One step of the cell after another: the oracle of every other way through a sequence."""
+
+    def masked_step(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
+        x, valid, reset = inputs
+        if reset is not None:
+            state = _select(reset, restart, state)
+        next_state, y = step(params, state, x)
+        if valid is not None:
+            next_state = _select(valid, next_state, state)
+        return next_state, y
+
+    inputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), (xs, valid, resets))
+    final_state, ys = lax.scan(masked_step, state, inputs, reverse=reverse)
+    return final_state, jnp.moveaxis(ys, 0, 1)
+
+
+def _select(condition: Bool[Array, " B"], new: State, old: State) -> State:
+    """For each row, `new` where the condition holds and `old` where not, in leaves of any rank."""
+    return jax.tree.map(
+        lambda n, o: jnp.where(condition.reshape(condition.shape + (1,) * (n.ndim - 1)), n, o), new, old
+    )

@@ -1,0 +1,177 @@
+"""Flax shell: modules that own the parameters of cells and run them by the functions of `seqjax.recurrence`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax
+from flax import linen as nn
+from flax.serialization import from_state_dict, to_state_dict
+from jaxtyping import Array, Bool, Float, Integer
+
+from seqjax.cells.contract import Cell, Params, State, check_cell
+from seqjax.cells.regularization import variational_dropout
+from seqjax.layers.attention import Alignment, Attention, Memory
+from seqjax.recurrence import bidirectional, unroll
+
+
+class Recurrent(nn.Module):
+    """Runs layers of one cell over a batch of sequences, one way or both.
+
+    The parameters are an ordinary Flax tree, `layer_0/input_kernel` and so on; where each layer reads both ways,
+    `layer_0_backward/...` stands beside it. Layers of unequal widths are one cell, `seqjax.stack`. What is random
+    draws from the collection "dropout", and only where `deterministic` is false.
+
+    Attributes:
+      cell: the cell of every layer.
+      layers: how many stand on top of each other.
+      bidirectional: whether each layer reads both ways.
+      merge: how the two directions become one, see `seqjax.bidirectional`.
+      dropout_rate: rate of `seqjax.variational_dropout` between the layers.
+      regularize: makes the cell of one pass out of the cell and a key (None where deterministic), as
+        `functools.partial(seqjax.weight_drop, rate=0.05)` does.
+
+    >>> import jax.numpy as jnp
+    >>> import seqjax
+    >>> model = Recurrent(seqjax.lstm(hidden_size=8), layers=2, bidirectional=True)
+    >>> variables = model.init(jax.random.key(0), jnp.ones((2, 5, 3)))
+    >>> states, ys = model.apply(variables, jnp.ones((2, 5, 3)), lengths=jnp.array([5, 2]))
+    >>> ys.shape, variables["params"]["layer_1_backward"]["input_kernel"].shape
+    ((2, 5, 16), (16, 32))
+    """
+
+    cell: Cell
+    layers: int = 1
+    bidirectional: bool = False
+    merge: Literal["concat", "sum", "mean"] = "concat"
+    dropout_rate: float = 0.0
+    regularize: Callable[..., Cell] | None = None
+
+    def __call__(
+        self,
+        xs: Float[Array, "*B T I"],
+        *,
+        lengths: Integer[Array, "*B"] | None = None,
+        resets: Bool[Array, "*B T"] | None = None,
+        initial_states: tuple[State, ...] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[tuple[State, ...], Float[Array, "*B T H"]]:
+        """Reads the sequences; returns the final state of each layer and the outputs of the last.
+
+        Args:
+          xs: inputs of `T` steps, with any number of batch axes `*B`.
+          lengths: as in `seqjax.unroll`.
+          resets: as in `seqjax.unroll`.
+          initial_states: the state each layer starts from (a pair where it reads both ways); the cell's own if None.
+          deterministic: whether to run without what is random.
+
+        Raises:
+          ValueError, TypeError: as `seqjax.unroll`, or if `layers` is below 1 or there is not one state for each.
+        """
+        self._check_states("initial_states", initial_states)
+        final_states = []
+        for layer in range(self.layers):
+            if layer > 0 and not deterministic:
+                xs = variational_dropout(self.make_rng("dropout"), xs, self.dropout_rate, time_axis=-2)
+            start = None if initial_states is None else initial_states[layer]
+            params = self._layer_params(layer, xs.shape[-1])
+            if self.bidirectional:
+                cells = (self._cell_of_pass(deterministic), self._cell_of_pass(deterministic))
+                state, xs = bidirectional(
+                    cells, params, xs, lengths=lengths, resets=resets, initial_state=start, merge=self.merge
+                )
+            else:
+                cell = self._cell_of_pass(deterministic)
+                state, xs = unroll(cell, params, xs, lengths=lengths, resets=resets, initial_state=start)
+            final_states.append(state)
+        return tuple(final_states), xs
+
+    def step(
+        self, states: tuple[State, ...], x: Float[Array, "*B I"], *, deterministic: bool = True
+    ) -> tuple[tuple[State, ...], Float[Array, "*B H"]]:
+        """Takes one step through all layers: the way of the decoders.
+
+        What is random is the same at all steps of an `nn.scan` with `split_rngs={"dropout": False}`.
+
+        Raises:
+          ValueError: if the layers read both ways, or if there is not one state for each.
+        """
+        self._check_states("states", states)
+        if self.bidirectional:
+            raise ValueError("bidirectional: a step forward cannot read what comes after it")
+        new_states = []
+        for layer, state in enumerate(states):
+            if layer > 0 and not deterministic:
+                key = self.make_rng("dropout")
+                x = variational_dropout(key, x[..., None, :], self.dropout_rate, time_axis=-2)[..., 0, :]
+            cell = self._cell_of_pass(deterministic)
+            state, x = cell.step(self._layer_params(layer, x.shape[-1]), state, x)
+            new_states.append(state)
+        return tuple(new_states), x
+
+    def _check_states(self, name: str, states: tuple[State, ...] | None) -> None:
+        if self.layers < 1:
+            raise ValueError(f"layers: expected at least 1, got {self.layers}")
+        check_cell(self.cell)
+        if states is None:
+            return
+        if type(states) not in (tuple, list):  # a NamedTuple is the state of one layer
+            raise TypeError(f"{name}: expected a tuple of states, one for each layer, got {type(states).__name__}")
+        if len(states) != self.layers:
+            raise ValueError(f"{name}: expected one for each of {self.layers} layers, got {len(states)}")
+
+    def _cell_of_pass(self, deterministic: bool) -> Cell:
+        if self.regularize is None:
+            return self.cell
+        return self.regularize(self.cell, key=None if deterministic else self.make_rng("dropout"))
+
+    def _layer_params(self, layer: int, input_size: int) -> Params:
+        name = f"layer_{layer}"
+        if not self.bidirectional:
+            return self._cell_params(name, input_size)
+        return self._cell_params(name, input_size), self._cell_params(f"{name}_backward", input_size)
+
+    @nn.compact
+    def _cell_params(self, name: str, input_size: int) -> Params:
+        return _param(self, name, partial(self.cell.init, input_size=input_size))
+
+
+class Attend(nn.Module):
+    """Owns the parameters of an attention, for queries of one size.
+
+    Attributes:
+      attention: the attention.
+      query_size: size of the queries, `H`.
+
+    >>> import jax.numpy as jnp
+    >>> from seqjax.layers.attention import additive, new_alignment
+    >>> attend = Attend(additive(size=8), query_size=3)
+    >>> memory, variables = attend.init_with_output(jax.random.key(0), jnp.ones((2, 5, 4)), method="remember")
+    >>> context, weights = attend.apply(variables, memory, new_alignment(memory), jnp.ones((2, 3)))
+    >>> context.shape, weights.shape
+    ((2, 4), (2, 5))
+    """
+
+    attention: Attention
+    query_size: int
+
+    def remember(self, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
+        """Prepares a source for all the steps that will attend to it."""
+        return self.attention.remember(self._params(values.shape[-1]), values, lengths)
+
+    def __call__(
+        self, memory: Memory, alignment: Alignment, query: Float[Array, "*B H"]
+    ) -> tuple[Float[Array, "*B D"], Float[Array, "*B S"]]:
+        """Returns the context and the weights."""
+        return self.attention.attend(self._params(memory.values.shape[-1]), memory, alignment, query)
+
+    @nn.compact
+    def _params(self, value_size: int) -> Params:
+        init = partial(self.attention.init, query_size=self.query_size, value_size=value_size)
+        return _param(self, "attention", init)
+
+
+def _param(module: nn.Module, name: str, init: Callable[..., Params]) -> Params:
+    """A NamedTuple of parameters, kept by Flax as a dict of the same names."""
+    tree = module.param(name, lambda key: to_state_dict(init(key)))
+    return from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)

@@ -1,0 +1,7 @@
+"""Cells over time: unrolling, both directions, truncation; diagnostics of the gradients that flow through time."""
+
+from seqjax.recurrence.bidirectional import bidirectional
+from seqjax.recurrence.truncation import truncated_unroll
+from seqjax.recurrence.unroll import Path, path_of, unroll
+
+__all__ = ["Path", "bidirectional", "path_of", "truncated_unroll", "unroll"]

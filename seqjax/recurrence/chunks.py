@@ -1,0 +1,65 @@
+"""A sequence run in chunks of a fixed number of steps: rematerialisation and truncation both build on it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from seqjax.cells.contract import Params, State
+from seqjax.cells.sequence import Sequence
+
+
+def check_steps(name: str, steps: int) -> None:
+    """Raises ValueError unless the argument called `name` is a positive number of steps."""
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"{name}: expected a number of steps, at least 1, got {steps!r}")
+
+
+def chunked(
+    run_chunk: Sequence, steps_per_chunk: int, hand_over: Callable[[State], State] = lambda state: state
+) -> Sequence:
+    """Makes the sequence that runs `run_chunk` over chunks of `steps_per_chunk` steps; the last one may be shorter.
+
+    Forward, each chunk passes `hand_over` of its final state to the next one.
+    """
+
+    def sequence(
+        params: Params,
+        state: State,
+        restart: State,
+        xs: Array,
+        valid: Array | None,
+        resets: Array | None,
+        *,
+        reverse: bool,
+    ) -> tuple[State, Array]:
+        def run(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
+            return run_chunk(params, state, restart, *inputs, reverse=reverse)
+
+        def run_and_hand_over(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
+            state, ys = run(state, inputs)
+            return hand_over(state), ys
+
+        rows, steps = xs.shape[:2]
+        chunks = max(steps - 1, 0) // steps_per_chunk  # before the last one
+        border = chunks * steps_per_chunk
+
+        def cut(leaf: Array) -> Array:
+            leaf = leaf[:, :border].reshape(rows, chunks, steps_per_chunk, *leaf.shape[2:])
+            return jnp.moveaxis(leaf, 1, 0)
+
+        inputs = (xs, valid, resets)
+        body = jax.tree.map(cut, inputs)
+        tail = jax.tree.map(lambda leaf: leaf[:, border:], inputs)
+        if reverse:
+            state, tail_ys = run(state, tail)
+            state, body_ys = lax.scan(run, state, body, reverse=True)
+        else:
+            state, body_ys = lax.scan(run_and_hand_over, state, body)
+            state, tail_ys = run(state, tail)
+        body_ys = jnp.moveaxis(body_ys, 0, 1).reshape(rows, border, *body_ys.shape[3:])
+        return state, jnp.concatenate([body_ys, tail_ys], axis=1)
+
+    return sequence

@@ -1,0 +1,156 @@
+"""A cell over time.
+
+`unroll` handles everything that does not depend on the cell (layout, padding, resets, direction, rematerialisation) and
+passes one rectangular batch to `seqjax.cells.sequence_of(cell)`.
+"""
+
+import math
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from seqjax.cells.contract import Cell, Params, State, check_array, check_cell, check_params, check_state, check_step
+from seqjax.cells.sequence import Sequence, sequence_of
+from seqjax.recurrence.chunks import check_steps, chunked
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Float[Array, "... I"],
+    *,
+    lengths: Integer[Array, "*B"] | None = None,
+    resets: Bool[Array, "..."] | None = None,
+    initial_state: State | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    remat_every: int | None = None,
+) -> tuple[State, Float[Array, "... H"]]:
+    """Runs a cell over the `T` steps of a batch of sequences.
+
+    A step at or beyond a row's length changes neither state nor gradient, its output is zero, and nothing that stands
+    there, NaN included, reaches a result. A row of length 0 ends in its initial state.
+
+    Args:
+      cell: the cell.
+      params: its parameters.
+      xs: inputs [*B, T, I], with any number of batch axes `*B`, none included.
+      lengths: number of steps of each row, [*B], above `T` the same as `T`, below 0 as 0; `T` for all if None.
+      resets: [*B, T], true at the first step of each of several sequences packed into one row. The state starts anew
+        there, from the cell's own initial state; in reverse it does so at the last step of each.
+      initial_state: state to start from, leaves [*B, ...]; the cell's own if None.
+      reverse: from the last step of each row to its first. Outputs stand where their inputs do.
+      time_major: `xs`, `resets` and the outputs are [T, *B, ...].
+      remat_every: for the gradient, keep the state only every so many steps and compute the steps between a second
+        time: the memory of `T / remat_every` states and `remat_every` steps instead of `T` steps (Chen et al. 2016).
+
+    Returns:
+      The final state, leaves [*B, ...], and the outputs [*B, T, H].
+
+    Raises:
+      ValueError: if a shape or a size does not fit.
+      TypeError: if `cell` is no cell, if a dtype does not fit, if the state has another structure than the cell's, or
+        if the cell's step returns another than it took.
+
+    >>> from seqjax.cells import SimpleRNNParams, simple_rnn
+    >>> cell = simple_rnn(hidden_size=1, activation="relu")
+    >>> params = SimpleRNNParams(jnp.array([[1.0]]), jnp.array([[2.0]]), jnp.array([0.0]))
+    >>> final_state, ys = unroll(cell, params, jnp.ones((2, 3, 1)), lengths=jnp.array([3, 2]))
+    >>> ys[:, :, 0]  # h' = x + 2 h
+    Array([[1., 3., 7.],
+           [1., 3., 0.]], dtype=float32)
+    >>> final_state[:, 0]
+    Array([7., 3.], dtype=float32)
+    """
+    sequence = sequence_of(cell)
+    if remat_every is not None:
+        check_steps("remat_every", remat_every)
+        sequence = chunked(partial(_rematerialised, sequence), remat_every)
+    return run(sequence, cell, params, xs, lengths, resets, initial_state, reverse, time_major)
+
+
+class Path(NamedTuple):
+    """The way that `unroll` takes through a sequence."""
+
+    way: Literal["sequence", "scan"]
+    reason: str
+
+
+def path_of(cell: Cell, *, remat_every: int | None = None) -> Path:
+    """Tells which way `unroll` takes through a sequence, and why; computes nothing.
+
+    A cell made of others, such as a stack, can have a sequence that scans one of them; ask for the path of each.
+
+    Args:
+      cell, remat_every: as in `unroll`.
+
+    >>> from seqjax.cells import lstm
+    >>> path_of(lstm(hidden_size=8))
+    Path(way='sequence', reason='the cell has a sequence of its own')
+    >>> path_of(lstm(hidden_size=8, peepholes=True))
+    Path(way='scan', reason='cell.sequence is None')
+    """
+    check_cell(cell)
+    path = Path("sequence", "the cell has a sequence of its own")
+    if cell.sequence is None:
+        path = Path("scan", "cell.sequence is None")
+    if remat_every is None:
+        return path
+    return Path(path.way, f"{path.reason}; remat_every: {remat_every} steps at a time, computed again for the gradient")
+
+
+def run(
+    sequence: Sequence,
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    lengths: Array | None,
+    resets: Array | None,
+    initial_state: State | None,
+    reverse: bool,
+    time_major: bool,
+) -> tuple[State, Array]:
+    """Brings the arguments of `unroll` into the form that `sequence` takes, and its results back."""
+    if not isinstance(xs, jax.Array | np.ndarray):
+        raise TypeError(f"xs: expected an array [*B, T, I], got {type(xs).__name__}")
+    if xs.ndim < 2:
+        raise ValueError(f"xs: expected [*B, T, I], two axes or more, got shape {xs.shape}")
+    check_params(cell, params, xs)
+    check_array("resets", resets, xs.shape[:-1], jnp.bool_)
+    if time_major:
+        xs = jnp.moveaxis(xs, 0, -2)
+        resets = None if resets is None else jnp.moveaxis(resets, 0, -1)
+    batch_shape, steps = xs.shape[:-2], xs.shape[-2]
+    rows = math.prod(batch_shape)
+    check_array("lengths", lengths, batch_shape, jnp.integer)
+    restart = cell.initial_state(params, batch_shape)
+    state = restart if initial_state is None else initial_state
+    check_state("initial_state", state, restart)
+
+    def merge_rows(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[len(batch_shape) :]), tree)
+
+    xs, lengths, resets, state, restart = merge_rows((xs, lengths, resets, state, restart))
+    check_step(cell, params, state, jax.ShapeDtypeStruct((rows, xs.shape[-1]), xs.dtype))
+
+    valid = None
+    if lengths is not None:
+        valid = jnp.arange(steps) < lengths[:, None]
+        xs = jnp.where(valid[..., None], xs, 0)
+        resets = None if resets is None else resets & valid
+    if resets is not None and reverse:  # a sequence ends where the next one begins
+        resets = jnp.concatenate([resets[:, 1:], jnp.zeros_like(resets[:, :1])], axis=1)
+    final_state, ys = sequence(params, state, restart, xs, valid, resets, reverse=reverse)
+    if valid is not None:
+        ys = jnp.where(valid[..., None], ys, 0)
+
+    final_state, ys = jax.tree.map(lambda leaf: leaf.reshape(*batch_shape, *leaf.shape[1:]), (final_state, ys))
+    return final_state, jnp.moveaxis(ys, -2, 0) if time_major else ys
+
+
+def _rematerialised(sequence: Sequence, *args: Any, reverse: bool) -> tuple[State, Array]:
+    return jax.checkpoint(partial(sequence, reverse=reverse), prevent_cse=False)(*args)
