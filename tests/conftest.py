@@ -21,7 +21,6 @@ import jax
 import jax.export
 import jaxtyping
 import pytest
-from absl import flags
 
 hypothesis.settings.register_profile(
     "seqjax",
@@ -99,19 +98,9 @@ def run_experiment() -> Callable[..., None]:
     """`run_experiment(module, "--flag=value", ...)` does what `python -m` does with a script of experiments."""
 
     def run(module, *arguments) -> None:
-        from experiments.run import recall_flags
+        from experiments.harness.settings import parse
 
-        before = set(flags.FLAGS)
-        module.define_flags()
-        defined = set(flags.FLAGS) - before  # what libraries define later is theirs
-        try:
-            flags.FLAGS([module.__name__, *map(str, arguments)])
-            recall_flags()
-            module.main()
-        finally:
-            for name in defined:
-                delattr(flags.FLAGS, name)
-            flags.FLAGS.unparse_flags()
-            flags.FLAGS.mark_as_parsed()
+        script = module.__name__.removeprefix("experiments.")
+        module.main(parse(module.Settings, [str(argument) for argument in arguments], script=script))
 
     return run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import table
+from experiments.harness import table
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -18,7 +18,7 @@ def test_examples_run(example):
 
 
 def test_table_is_what_the_runs_recorded():
-    assert table.table() in README, "to mend it: python -m experiments.table"
+    assert table.table() in README, "to mend it: python -m experiments.harness.table"
 
 
 @pytest.mark.parametrize("licence", sorted(Path(__file__).parent.parent.glob("experiments/**/LICENSE")), ids=str)

@@ -1,32 +1,35 @@
-"""The data sets that come with the experiments, a folder each, beside all that TFDS itself knows."""
+"""The data sets of the experiments: one folder each for those in this repository, and all of TFDS."""
 
+import contextlib
 import hashlib
 import importlib
+import io
 import lzma
 import os
-import pkgutil
 import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from experiments.harness.errors import UsageError, blame
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 
 def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.core.DatasetBuilder":
-    """Builder of a data set by its name: `brown/press`, `cmudict`, or any name of TFDS.
+    """Returns the TFDS builder of a data set: `brown/press`, `cmudict`, or any TFDS name.
 
     Args:
       name: `name`, `name/config` or `name/config:version`.
-      data_dir: where prepared data sets lie; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+      data_dir: folder of the prepared data sets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
 
     Raises:
-      ValueError: neither this folder nor TFDS knows the name.
+      ValueError: neither this folder nor TFDS has a data set of this name.
     """
     import tensorflow_datasets as tfds
 
-    own = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+    own = sorted(path.parent.name for path in Path(__file__).parent.glob("*/*.py") if path.stem == path.parent.name)
     folder, config = re.match("([^/:]*)/?([^:]*)", name).groups()
     if folder in own:
         importlib.import_module(f"{__name__}.{folder}.{folder}")  # registers itself
@@ -38,16 +41,35 @@ def builder(name: str, data_dir: str | os.PathLike[str] | None = None) -> "tfds.
     except tfds.core.DatasetNotFoundError:
         near = get_close_matches(folder, [*own, *tfds.list_builders(with_community_datasets=False)], n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name}: no data set of TFDS and none of ours, {', '.join(own)}{meant}") from None
+        raise ValueError(f"{name}: expected a TFDS data set or one of {', '.join(own)}{meant}") from None
+
+
+def prepared(name: str) -> "tfds.core.DatasetBuilder":
+    """Returns the builder of the data set of `--dataset`, prepared to be read as `array_record`.
+
+    Raises:
+      UsageError: if there is no such data set, or it cannot be prepared.
+    """
+    with blame("dataset", name):
+        found = builder(name)
+        if not found.is_prepared():
+            print(f"Preparing {name} in {found.data_dir}, which is done once.")
+        brings_its_data = type(found).__module__.startswith(__name__)  # so TFDS has nothing to download
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) if brings_its_data else contextlib.nullcontext():
+                found.download_and_prepare(file_format="array_record")
+        except ImportError as error:
+            raise UsageError(f"--dataset={name}: {error}") from error
+        return found
 
 
 def part_of(name: str, *, validation: int, test: int) -> str:
-    """Assigns an example to the part it is in whatever else the data hold.
+    """Assigns an example to a part by a hash of its name, whatever else the data set holds.
 
     Args:
-      name: what the examples that belong together have in common.
-      validation: percent of the names for this part.
-      test: likewise.
+      name: shared by the examples that must be in the same part.
+      validation: percentage of the names in the validation set.
+      test: percentage of the names in the test set.
 
     >>> [part_of(name, validation=10, test=20) for name in ("do", "re", "yes")]
     ['train', 'validation', 'test']
@@ -57,7 +79,7 @@ def part_of(name: str, *, validation: int, test: int) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of an xz file, which line feeds end and nothing else.
+    """Reads the lines of an xz file; only a line feed ends a line.
 
     Raises:
       ValueError: the file is damaged.

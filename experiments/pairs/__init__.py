@@ -1,4 +1,4 @@
-"""Kinds of pairs: which sequences become which, how a text becomes symbols, and how answers are judged."""
+"""Kinds of sequence pairs: what maps to what, how text is tokenized, and how answers are scored."""
 
 from experiments.pairs import headline, pronunciation, python_code, reply, translation
 from experiments.pairs.kind import Kind

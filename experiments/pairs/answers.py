@@ -1,4 +1,4 @@
-"""What is made of a trained model: its answers to sources, how good they are, and where it looked."""
+"""Decodes with a trained model, scores its answers, and draws its attention weights."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 
 class Answerer(NamedTuple):
-    """A model and what it takes to use it."""
+    """A model and everything needed to decode with it."""
 
     model: Seq2Seq
     kind: Kind
     source: Symbols
     target: Symbols
-    max_source: int  # symbols of a training source, to which batches are padded where no bucket says more
+    max_source: int  # length of the longest training source, in symbols
     max_target: int
 
 
 def make_step(model: Seq2Seq) -> Callable:
-    """Makes the function by which a search knows the model."""
+    """Builds the step function that the searches in `seqjax.decoding` call."""
 
     def step(params: Any, context: Any, state: Any, token: jax.Array) -> tuple[jax.Array, Any]:
         logits, state = model.apply(params, context, state, token, method="step")
-        return logits.at[jnp.array([PAD, BOS, UNK])].set(-jnp.inf), state  # what is no symbol of a target
+        return logits.at[jnp.array([PAD, BOS, UNK])].set(-jnp.inf), state  # never part of a target
 
     return step
 
 
 def make_decode(answerer: Answerer) -> Callable[..., decoding.Decoded]:
-    """Makes the function `(params, sources, lengths, beam_size=, n_best=) -> decoded`."""
+    """Builds the function `(params, sources, lengths, beam_size=, n_best=) -> decoded`."""
     encode = jax.jit(partial(answerer.model.apply, method="encode"))
     step = make_step(answerer.model)
 
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 
 def source_batches(answerer: Answerer, texts: Sequence[str]) -> list[tuple[np.ndarray, data.PairBatch]]:
-    """Puts sources into batches of a few shapes, beside their places."""
+    """Groups sources into batches of a few shapes; each batch comes with the indices of its sources in `texts`."""
     sources = [answerer.source.encode(text) for text in texts]
     lengths = [len(source) for source in sources]
     buckets = data.make_buckets(lengths, lengths, num_buckets=4, batch_size=min(256, len(texts)))
@@ -75,7 +75,7 @@ def source_batches(answerer: Answerer, texts: Sequence[str]) -> list[tuple[np.nd
 def answer(
     answerer: Answerer, decode: Callable, params: Any, batches: Sequence, *, beam_size: int, n_best: int = 1
 ) -> list[list[Answer]]:
-    """Gives the `n_best` answers to the sources of all batches, each in its place."""
+    """Returns the `n_best` answers to each source of all batches, in the original order of the sources."""
     answers = {}
     for places, batch in batches:
         found = decode(params, batch.sources, batch.source_lengths, beam_size=beam_size, n_best=n_best)
@@ -90,28 +90,28 @@ def answer(
 
 
 def test_scores(answerer: Answerer, decode: Callable, params: Any, questions: Questions) -> dict[str, float]:
-    """Gives the scores for each width of the beam, and prints how fast it decodes."""
+    """Returns the scores for each beam size, and prints the decoding speed."""
     batches = source_batches(answerer, questions.sources)
     shapes = {batch.sources.shape: (places, batch) for places, batch in batches}
     scores = {}
     for beam_size in answerer.kind.beams:
-        answer(answerer, decode, params, list(shapes.values()), beam_size=beam_size)  # compiles
+        answer(answerer, decode, params, list(shapes.values()), beam_size=beam_size)  # compiles every shape
         start = time.perf_counter()
         answers = answer(answerer, decode, params, batches, beam_size=beam_size)
         speed = len(questions.sources) / (time.perf_counter() - start)
         found = answerer.kind.scores([best.text for best, *_ in answers], questions.targets)
-        print(f"Beam {beam_size}: {speed:,.0f} {answerer.kind.unit}s a second, {len(shapes)} shapes compiled")
+        print(f"Beam {beam_size}: {speed:,.0f} {answerer.kind.unit}s per second, {len(shapes)} shapes compiled")
         scores |= {f"{name}, beam {beam_size}": value for name, value in found.items()}
     return scores
 
 
 def attention_figure(answerer: Answerer, params: Any, texts: Sequence[str], answers: Sequence[str]) -> "Figure":
-    """Draws which symbols of the source the decoder looked at for each symbol of its answers."""
+    """Draws the attention weights over the source for each symbol of the answers."""
     from seqjax.plots import AttentionMap, attention_maps
 
     sources = [answerer.source.encode(text) for text in texts]
     targets = [answerer.target.encode(text) for text in answers]
-    target_length = max(answerer.max_target, *map(len, targets)) + 1  # the same for most answers
+    target_length = max(answerer.max_target, *map(len, targets)) + 1  # constant for most answers
     shape = data.Bucket(max(map(len, sources)), target_length, len(texts), np.arange(len(texts)))
     [(_, pairs)] = data.evaluation_pair_batches(sources, targets, (shape,))
     weights = _attention_weights(answerer.model, params, pairs)
@@ -133,6 +133,6 @@ def _attention_weights(model: Seq2Seq, params: Any, pairs: data.PairBatch) -> ja
 
 
 def describe(source: str, answers: Sequence[Answer]) -> str:
-    """Writes a source and its answers, the most probable first."""
+    """Formats a source and its answers, one a line, each with its log-probability."""
     lines = [f"{answer.log_prob:8.2f}  {answer.text}" for answer in answers]
     return "\n".join([source, *lines])

@@ -1,11 +1,9 @@
-"""What a kind of pairs has of its own, and a baseline that every kind has."""
+"""The definition of a kind of pairs, and baselines that several kinds share."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from rapidfuzz import process
-from rapidfuzz.distance import Levenshtein
 
 from experiments.pairs.symbols import Symbolizer, Symbols
 from seqjax.decoding import penalties
@@ -14,31 +12,31 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class Kind(NamedTuple):
-    """Texts of one kind and what is made of them."""
+    """A kind of pairs: its symbols, scores, baselines and default settings."""
 
-    title: str  # as the table of results names it
-    unit: str  # what a source is: a word, a sentence
-    source: str  # what a symbol of a source is: a letter
-    target: str  # what a symbol of a target is: a phoneme
+    title: str  # its name in the table of results
+    unit: str  # name of one source, such as "word" or "sentence"
+    source: str  # name of a source symbol, such as "letter"
+    target: str  # name of a target symbol, such as "phoneme"
     source_symbols: Symbolizer
-    target_symbols: Symbolizer | None  # None: one set of symbols for both, chosen by both
-    scores: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]  # answers, all right ones of each
+    target_symbols: Symbolizer | None  # None: one vocabulary for both, built from both
+    scores: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]  # answers, their references -> scores
     baselines: dict[str, Callable[[Pairs, Sequence[str]], list[str]]]  # training pairs, sources -> answers
     beams: tuple[int, ...] = (1, 5)
     length_penalty: penalties.LengthPenalty = penalties.no_penalty
-    read: Callable[[str], str] = str.strip  # what is typed in -> a source
-    defaults: dict[str, Any] = {}  # of flags, where they differ from those of pronunciation
+    read: Callable[[str], str] = str.strip  # line typed by the user -> source
+    defaults: dict[str, Any] = {}  # flag values that differ from those of pronunciation
 
 
 class Sides(NamedTuple):
-    """The symbols of sources and of targets."""
+    """The source and the target vocabulary."""
 
     source: Symbols
     target: Symbols
 
 
 def choose_symbols(kind: Kind, train: Pairs) -> Sides:
-    """Chooses the symbols by the training pairs."""
+    """Builds the vocabularies from the training pairs."""
     sources, targets = zip(*train, strict=True)
     if kind.target_symbols is None:
         both = kind.source_symbols.from_texts(sources + targets)
@@ -47,14 +45,14 @@ def choose_symbols(kind: Kind, train: Pairs) -> Sides:
 
 
 class Questions(NamedTuple):
-    """Sources, each with all its targets."""
+    """Sources, each with all its reference targets."""
 
     sources: list[str]
     targets: list[list[str]]
 
 
 def group(pairs: Iterable[tuple[str, str]]) -> Questions:
-    """Puts all targets of a source together."""
+    """Groups pairs by source."""
     entries: dict[str, list[str]] = {}
     for source, target in pairs:
         entries.setdefault(source, []).append(target)
@@ -62,7 +60,10 @@ def group(pairs: Iterable[tuple[str, str]]) -> Questions:
 
 
 def nearest_source(train: Pairs, sources: Sequence[str]) -> list[str]:
-    """Answers as the training source that is spelled most like it: the baseline that anything must beat."""
+    """Answers each source with the target of the training source at the smallest edit distance."""
+    from rapidfuzz import process
+    from rapidfuzz.distance import Levenshtein
+
     known = dict(train)
     spellings = list(known)
     found = []
@@ -74,6 +75,6 @@ def nearest_source(train: Pairs, sources: Sequence[str]) -> list[str]:
 
 
 def copy_source(train: Pairs, sources: Sequence[str]) -> list[str]:
-    """Answers with the source itself."""
+    """Answers each source with itself."""
     del train
     return list(sources)

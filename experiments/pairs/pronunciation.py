@@ -1,16 +1,17 @@
-"""From the spelling of a word to its pronunciation, letter by letter and phoneme by phoneme."""
+"""Grapheme-to-phoneme conversion: a spelling, letter by letter, to a pronunciation, phoneme by phoneme."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from rapidfuzz.distance import Levenshtein
 
 from experiments.pairs.kind import Kind, nearest_source
 from experiments.pairs.symbols import separated
 
 
 def error_rates(found: Sequence[str], pronunciations: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Gives the share of words that are wrong, and of phonemes, against the nearest pronunciation."""
+    """Returns the word and the phoneme error rate, each word scored against its nearest reference pronunciation."""
+    from rapidfuzz.distance import Levenshtein
+
     distances, lengths = zip(
         *(
             min((Levenshtein.distance(answer.split(), right.split()), len(right.split())) for right in entry)

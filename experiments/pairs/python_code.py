@@ -1,4 +1,4 @@
-"""From an expression of Python to its syntax tree, and from a docstring to a signature, by subwords that both share."""
+"""Python code: expression to syntax tree, and docstring to signature, with one subword vocabulary for both sides."""
 
 import ast
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from experiments.pairs.symbols import subwords
 
 
 def scores(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Gives the share of answers that are right to the letter, and of those that Python can parse."""
+    """Returns the percentage of answers that match a reference exactly, and the percentage that Python can parse."""
     exact = sum(answer in answers for answer, answers in zip(found, right, strict=True))
     return {
         "% exact": 100 * exact / len(found),
@@ -17,10 +17,10 @@ def scores(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, fl
 
 
 def parses(code: str) -> bool:
-    """Whether it is code: an expression, or the first line of a function."""
+    """Returns whether a text is non-empty code: an expression, or the first line of a function."""
     try:
         ast.parse(f"{code} pass" if code.endswith(":") else code)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):  # which `ast.parse` may raise of any text
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # all that `ast.parse` may raise
         return False
     return bool(code)
 

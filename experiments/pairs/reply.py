@@ -1,4 +1,4 @@
-"""From what one person says to what another replies, by subwords that both share."""
+"""Dialogue: a turn to the reply that follows it, with one subword vocabulary for both."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from seqjax.decoding import mean_log_prob
 
 
 def most_frequent(train: Pairs, sources: Sequence[str]) -> list[str]:
-    """Answers with the reply that is given most often."""
+    """Answers every source with the most frequent reply of the training pairs."""
     [(reply, _)] = Counter(reply for _, reply in train).most_common(1)
     return [reply] * len(sources)
 

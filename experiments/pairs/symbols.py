@@ -1,7 +1,7 @@
-"""How a text becomes the symbols that a model reads, and symbols a text again.
+"""Tokenizers: text to the symbol ids that a model reads, and back.
 
-Characters, what stands between spaces, or subwords (Sennrich, Haddow and Birch 2016). All number their special symbols
-as `seqjax.data.SPECIALS` does.
+Symbols are characters, tokens between separators, or subwords (Sennrich, Haddow and Birch 2016). The ids of the special
+symbols are those of `seqjax.data.SPECIALS`.
 """
 
 import base64
@@ -16,30 +16,30 @@ from seqjax.data import BOS, EOS, PAD, UNK
 
 
 class Symbols(Protocol):
-    """The symbols that a model knows."""
+    """A vocabulary, with the conversions between text and ids."""
 
     size: int
 
     def encode(self, text: str) -> np.ndarray: ...
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Gives the text up to the end."""
+        """Returns the text before the first end symbol."""
 
     def pieces(self, text: str) -> list[str]:
-        """Gives a label to each symbol of a text."""
+        """Splits a text into its symbols, as labels to display."""
 
     def to_json(self) -> Any: ...
 
 
 class Symbolizer(NamedTuple):
-    """How symbols are chosen by the training texts, and read from what `to_json` gave."""
+    """Builds `Symbols` from training texts, or restores them from the result of `to_json`."""
 
     from_texts: Callable[[Sequence[str]], Symbols]
     from_json: Callable[[Any], Symbols]
 
 
 class Separated:
-    """Symbols between separators; without a separator, characters."""
+    """Symbols between separators, or single characters if the separator is empty."""
 
     def __init__(self, vocabulary: data.SymbolVocabulary, separator: str) -> None:
         self.vocabulary, self.separator = vocabulary, separator
@@ -59,7 +59,7 @@ class Separated:
 
 
 class Subwords:
-    """Pieces of words, as a sentencepiece model has them; what it cannot spell is read byte by byte."""
+    """Subwords of a sentencepiece model; characters outside its vocabulary fall back to bytes."""
 
     def __init__(self, model: bytes) -> None:
         import sentencepiece
@@ -83,7 +83,7 @@ class Subwords:
 
 
 def separated(separator: str) -> Symbolizer:
-    """Symbols between separators, those of the training texts; characters where the separator is empty."""
+    """Returns the symbolizer of symbols between separators, or of characters if the separator is empty."""
 
     def from_texts(texts: Iterable[str]) -> Separated:
         split = (text.split(separator) if separator else text for text in texts)
@@ -93,7 +93,7 @@ def separated(separator: str) -> Symbolizer:
 
 
 def subwords(size: int) -> Symbolizer:
-    """At most so many pairs of symbols that often stand together, joined again and again, and all 256 bytes."""
+    """Returns the symbolizer of a byte-pair encoding of at most `size` symbols, with all 256 bytes as the fallback."""
 
     def from_texts(texts: Sequence[str]) -> Subwords:
         import sentencepiece
@@ -104,7 +104,7 @@ def subwords(size: int) -> Symbolizer:
             model_writer=model,
             model_type="bpe",
             vocab_size=size,
-            hard_vocab_limit=False,  # few texts have fewer
+            hard_vocab_limit=False,  # small corpora yield fewer symbols
             byte_fallback=True,
             pad_id=PAD,
             bos_id=BOS,

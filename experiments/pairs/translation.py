@@ -1,30 +1,30 @@
-"""From one language to another, by subwords that both share."""
+"""Translation: one language to another, with one subword vocabulary for both."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from experiments.pairs import phrase_table
+from experiments.baselines import phrase_table
 from experiments.pairs.kind import Kind, copy_source
 from experiments.pairs.symbols import subwords
 from seqjax.decoding import mean_log_prob
 
 
 def bleu_and_chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Gives BLEU (Papineni et al. 2002) and chrF of all answers together, as sacrebleu has them."""
+    """Returns corpus BLEU (Papineni et al. 2002) and chrF, as sacrebleu computes them."""
     import sacrebleu
 
     return {"BLEU": sacrebleu.corpus_bleu(found, references(right)).score} | chrf(found, right)
 
 
 def chrf(found: Sequence[str], right: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Gives chrF (Popovic 2015), the F-score of n-grams of characters, of all answers together."""
+    """Returns corpus chrF (Popovic 2015), the F-score of character n-grams."""
     import sacrebleu
 
     return {"chrF": sacrebleu.corpus_chrf(found, references(right)).score}
 
 
 def references(right: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:
-    """Gives the first right answer to each source, the second or None, and so on."""
+    """Transposes references: the first of every source, then the second of every source or None, and so on."""
     return list(zip_longest(*right))
 
 

@@ -19,8 +19,8 @@ def test_those_of_tfds_are_found(tmp_path):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("sentimant", "sentimant: no data set of TFDS and none of ours, brown, .*; did you mean sentiment?"),
-        ("zzz/yyy", "zzz/yyy: no data set of TFDS and none of ours, brown, [^;]*$"),
+        ("sentimant", "sentimant: expected a TFDS data set or one of brown, .*; did you mean sentiment?"),
+        ("zzz/yyy", "zzz/yyy: expected a TFDS data set or one of brown, [^;]*$"),
         ("sentiment/tweet", r"sentiment/tweet: expected one of \['tweets', 'movie_reviews'\] after sentiment/, got"),
     ],
 )

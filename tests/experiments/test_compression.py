@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments import compression
+from experiments.baselines import compression
 
 COMPRESSORS = pytest.mark.parametrize(
     "bits_per_character", [compression.ppmd_bits_per_character, compression.xz_bits_per_character]

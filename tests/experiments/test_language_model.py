@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from experiments import language_model
+from experiments.harness.errors import UsageError
 from seqjax.training import checkpoint
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
@@ -192,7 +193,7 @@ def test_bad_text_is_named(content, message, tmp_path, run_main):
 
 
 def test_nothing_to_resume(tmp_path, run_main):
-    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+    with pytest.raises(UsageError, match="--run_folder=.*none: no checkpoint in"):
         run_main("--resume", f"--run_folder={tmp_path / 'none'}")
-    with pytest.raises(ValueError, match="which run"):
+    with pytest.raises(ValueError, match="--resume: expected --run_folder=FOLDER"):
         run_main("--resume")

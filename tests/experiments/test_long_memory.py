@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments import long_lags, long_memory
+from experiments import long_memory
+from experiments.datasets import long_lags
 
 TINY = ["--batch_size=16", "--hidden_size=8", "--warmup_steps=5", "--checkpoint_every=1000"]
 
@@ -146,8 +147,8 @@ def test_rows_of_any_images_with_labels(tmp_path, run_main, monkeypatch):
 def test_what_does_not_fit_is_named(tmp_path, run_main, monkeypatch):
     with pytest.raises(ValueError, match="^--length=9: expected at least 10"):
         run_main("--length=9")
-    with pytest.raises(Exception, match="^--length: the images of --problem=rows have a length of their own"):
-        run_main("--problem=rows", "--length=9")
+    with pytest.raises(Exception, match="^--length=11: only for synthetic problems, not for --problem=rows"):
+        run_main("--problem=rows", "--length=11")
     monkeypatch.setattr(long_memory.datasets, "builder", lambda name: Halves(data_dir=tmp_path))
-    with pytest.raises(ValueError, match="^--batch_size=500: there are 380 images to train on"):
+    with pytest.raises(ValueError, match=r"^--batch_size=500: expected at most 380 \(the training images\)"):
         run_main("--problem=pixels", "--batch_size=500")

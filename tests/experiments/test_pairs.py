@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.pairs import headline, kind, phrase_table, pronunciation, python_code, reply, symbols, translation
+from experiments.baselines import phrase_table
+from experiments.pairs import headline, kind, pronunciation, python_code, reply, symbols, translation
 from seqjax.data import BOS, EOS, PAD, UNK
 
 TEXTS = ["le chat dort.", "le chien dort !", "un chat noir"]

@@ -14,6 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments import seq2seq
+from experiments.harness.errors import UsageError
 from seqjax.training import checkpoint
 
 WORDS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abc", repeat=n)]
@@ -96,7 +97,7 @@ def test_run_learns_and_leaves_all_there_is_to_see(finished):
 def test_compilations_are_counted(finished):
     out = (finished / "printed.txt").read_text()
     assert "The training step was compiled 2 times" in out
-    assert len(re.findall(r"Beam \d+: [\d,]+ words a second", out)) == 3
+    assert len(re.findall(r"Beam \d+: [\d,]+ words per second", out)) == 3
 
 
 def test_resumed_equals_unbroken(finished, tmp_path, run_main, one_beam):
@@ -135,7 +136,7 @@ def test_start_from_a_run_and_minimise_its_risk(finished, tmp_path, run_main, on
 
 
 def test_start_from_a_run_of_other_symbols_is_refused(finished, run_main):
-    with pytest.raises(ValueError, match="^--start_from=.*: expected a run of the same symbols"):
+    with pytest.raises(ValueError, match="^--start_from=.*: expected a run with the same symbols"):
         run_main(*TINY, f"--start_from={finished}", "--source=target", "--target=source")
 
 
@@ -181,16 +182,16 @@ def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, 
 
 def test_flags_that_need_a_run_say_so(run_main):
     for flag in ("--decode_only", "--interactive"):
-        with pytest.raises(seq2seq.app.UsageError, match="Give its --run_folder"):
+        with pytest.raises(UsageError, match="--run_folder: expected the folder of a run of experiments.seq2seq"):
             run_main(flag)
 
 
 def test_copying_needs_sources_and_targets_of_the_same_symbols(run_main):
-    with pytest.raises(seq2seq.app.UsageError, match="--copying: a letter is no phoneme"):
+    with pytest.raises(UsageError, match="--copying: a letter cannot be copied into a sequence of phonemes"):
         run_main("--copying")
 
 
 def test_joint_ngrams_that_are_not_installed_are_missed_before_the_training(run_main, monkeypatch):
     monkeypatch.setitem(sys.modules, "phonetisaurus", None)
-    with pytest.raises(seq2seq.app.UsageError, match="--joint_ngrams: .*extra `baselines`"):
+    with pytest.raises(UsageError, match=r"phonetisaurus is not installed; run: pip install -e .*baselines"):
         run_main("--joint_ngrams")

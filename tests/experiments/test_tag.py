@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments import perceptron, tag, tagging
+from experiments import tag
+from experiments.baselines import most_frequent_tag, perceptron
 from seqjax.data import TaggedSentence
 from seqjax.training import checkpoint
 
@@ -93,7 +94,7 @@ def check_result(folder):
 
 def test_run_learns_and_leaves_all_there_is_to_see(finished):
     result = check_result(finished)
-    assert "chosen together" in result["task"]
+    assert "chosen jointly" in result["task"]
     assert len(result["baselines"]) == 4
     for figure in ("learning_curve.png", "confusion.png"):
         assert (finished / figure).stat().st_size > 1000
@@ -117,28 +118,28 @@ def test_resumed_equals_unbroken(finished, tmp_path, run_main):
 
 def test_each_tag_by_itself(tmp_path, run_main):
     run_main(f"--run_folder={tmp_path / 'run'}", *TINY, "--epochs=1")
-    assert "chosen together" not in check_result(tmp_path / "run")["task"]
+    assert "chosen jointly" not in check_result(tmp_path / "run")["task"]
 
 
 def test_accuracy_counts_words_and_those_unknown_to_training():
     sentences = [TaggedSentence(("a", "b"), ("X", "Y")), TaggedSentence(("c", "d", "e"), ("X", "X", "Y"))]
-    scores = tagging.accuracies([["X", "X"], ["X", "Y", "Y"]], sentences, {"a", "b", "e"})
+    scores = tag.accuracies([["X", "X"], ["X", "Y", "Y"]], sentences, {"a", "b", "e"})
     assert scores == {"accuracy": pytest.approx(60), "accuracy on unknown words": pytest.approx(50)}
-    assert np.isnan(tagging.accuracies([["X", "Y"]], sentences[:1], {"a", "b"})["accuracy on unknown words"])
+    assert np.isnan(tag.accuracies([["X", "Y"]], sentences[:1], {"a", "b"})["accuracy on unknown words"])
 
 
 def test_most_frequent_tags():
     train = [TaggedSentence(("run", "a", "run"), ("verb", "article", "noun")), TaggedSentence(("run",), ("noun",))]
-    assert tagging.most_frequent_tags(train, [["a", "run", "new"]]) == [["article", "noun", "noun"]]
+    assert most_frequent_tag.most_frequent_tags(train, [["a", "run", "new"]]) == [["article", "noun", "noun"]]
 
 
 def test_a_sentence_shows_what_is_wrong():
-    assert tagging.describe(TaggedSentence(("I", "run"), ("P", "V")), ["P", "N"]) == "I/P run/N[V]"
+    assert tag.describe(TaggedSentence(("I", "run"), ("P", "V")), ["P", "N"]) == "I/P run/N[V]"
 
 
 def test_confusions_are_of_the_tags_with_most_mistakes():
     sentences = [TaggedSentence(("w",) * 6, tuple("AABBCD"))]
-    figure = tagging.confusion_figure([list("ABCDCD")], sentences, count=2)
+    figure = tag.confusion_figure([list("ABCDCD")], sentences, count=2)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A (2)", "B (2)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["A", "B", "other"]

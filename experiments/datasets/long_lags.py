@@ -1,6 +1,6 @@
-"""Problems that only a long memory solves: adding, copy and temporal order, made up as they are needed, and digits.
+"""Long-memory problems: the synthetic adding, copy and temporal order, and images that are read step by step.
 
-Whoever remembers nothing reaches the chance level at best, which stands with each.
+A model without memory reaches at best the chance level, which each problem reports.
 """
 
 import math
@@ -10,34 +10,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from experiments.harness.errors import UsageError
 from seqjax.data.splits import cut_missing_parts, read_splits
 
-COPIED = 10  # symbols to be copied,
-SYMBOLS = 8  # each one of so many
-HELD_OUT = 1000  # sequences to validate, and as many to test, of those that are made up
-MADE_UP = {"adding": 400, "copy": 200, "temporal_order": 200}  # with the length that was not to be learned for long
+COPIED = 10  # number of symbols to copy
+SYMBOLS = 8  # number of different symbols
+HELD_OUT = 1000  # sequences in the validation set, and in the test set, of a synthetic problem
+MADE_UP = {"adding": 400, "copy": 200, "temporal_order": 200}  # default lengths, which were long too hard to learn
 
 
 class Lag(NamedTuple):
-    """Sequences, and what is to be said of them: at their end, or at each step."""
+    """Input sequences, with one target for each sequence or one for each step."""
 
     inputs: Float[np.ndarray, "B T I"]
     targets: np.ndarray  # numbers or classes, [B] or [B, T]
 
 
 class Problem(NamedTuple):
-    """What is to be learned, and what it is worth to have learned it."""
+    """The training batches, held-out sequences and baselines of a problem."""
 
-    batch: Callable[[int], Lag]  # of a training step, counted from 0, whatever was drawn before
+    batch: Callable[[int], Lag]  # training step, from 0 -> its batch, whatever was drawn before
     steps_per_epoch: int
     validation: Lag
     test: Lag
-    classes: int | None  # None where the target is a number
+    classes: int | None  # None if the target is a number
     baselines: Callable[[], dict[str, float]]
 
 
 def adding(rng: np.random.Generator, batch_size: int, length: int) -> Lag:
-    """Draws numbers between 0 and 1, of which the two that are marked, one in each half, are to be added.
+    """Draws numbers between 0 and 1 and marks two of them, one in each half; the target is the sum of the two.
 
     Hochreiter and Schmidhuber (1997), experiment 4, in the form of Le, Jaitly and Hinton (2015).
     """
@@ -50,10 +51,10 @@ def adding(rng: np.random.Generator, batch_size: int, length: int) -> Lag:
 
 
 def copy(rng: np.random.Generator, batch_size: int, length: int) -> Lag:
-    """Draws 10 symbols out of 8 to be said again after `length` steps: `length` + 20 steps in all.
+    """Draws 10 symbols out of 8, which the target repeats after `length` steps: `length` + 20 steps in all.
 
     Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016): 10 symbols, `length` - 1 blanks,
-    the sign to begin, 10 blanks; the target is blank until after the sign.
+    the start signal, 10 blanks. The target is blank until after the signal.
     """
     blank, sign = SYMBOLS, SYMBOLS + 1
     message = rng.integers(0, SYMBOLS, (batch_size, COPIED))
@@ -65,10 +66,10 @@ def copy(rng: np.random.Generator, batch_size: int, length: int) -> Lag:
 
 
 def temporal_order(rng: np.random.Generator, batch_size: int, length: int) -> Lag:
-    """Draws noise of four letters with three signs in it, each X or Y, whose order is one of 8 classes.
+    """Draws noise of four letters that contains three signals, each X or Y, whose order is one of 8 classes.
 
-    Hochreiter and Schmidhuber (1997), experiment 6b: the three stand within the tenths of the sequence that begin at
-    1/10, 3/10 and 6/10 of it; the first step is a sign to begin, the last a sign to end.
+    Hochreiter and Schmidhuber (1997), experiment 6b. The signals are in the tenths of the sequence that begin at 1/10,
+    3/10 and 6/10 of it. The first step is a start symbol, and the last an end symbol.
     """
     noise, x, start, end = 4, 4, 6, 7
     symbols = rng.integers(0, noise, (batch_size, length))
@@ -80,16 +81,13 @@ def temporal_order(rng: np.random.Generator, batch_size: int, length: int) -> La
 
 
 def made_up(name: str, length: int, batch_size: int, sequences_per_epoch: int, seed: int) -> Problem:
-    """Makes a problem whose batches are a function of seed and position, so that no two steps see the same one.
+    """Builds a synthetic problem whose batches are a function of seed and position, so every step draws a new batch.
 
-    Chance: who always says 1 has the variance of the sum of two numbers, 1/6, as mean squared error; who knows when to
-    speak but not what has 10 ln 8 nats in the `length` + 20 steps of a copy; who knows no order has ln 8.
-
-    Raises:
-      ValueError: `length` is below 10.
+    Chance levels:
+    - adding: a constant prediction of 1 has a mean squared error of 1/6, the variance of the sum of two numbers.
+    - copy: a model that knows when to answer, but not what, has 10 ln 8 nats over the `length` + 20 steps.
+    - temporal order: a model that does not know the order has ln 8 nats.
     """
-    if length < 10:
-        raise ValueError(f"--length={length}: expected at least 10")
     draw = {"adding": adding, "copy": copy, "temporal_order": temporal_order}[name]
     chance = {
         "adding": {"mean squared error, chance (1/6)": 1 / 6},
@@ -107,18 +105,18 @@ def made_up(name: str, length: int, batch_size: int, sequences_per_epoch: int, s
 
 
 def images(builder: Any, by: str, batch_size: int, seed: int) -> Problem:
-    """Makes the problem of telling what an image shows after its rows, or its pixels, have been seen one by one.
+    """Builds the problem of classifying an image after its rows, or its pixels, have been read one by one.
 
     Le, Jaitly and Hinton (2015), section 4.2. The baselines are the most frequent class, and a support vector machine
-    that sees the whole image.
+    on the whole image.
 
     Raises:
-      ValueError: the data set has no images of one size with class labels, or fewer than a batch.
+      ValueError: the data set has no images of a fixed size with class labels, or fewer images than a batch.
     """
     features = builder.info.features
     shape = features["image"].shape if {"image", "label"} <= set(features) else (None,)
     if None in shape:
-        raise ValueError(f"{builder.info.full_name}: expected an 'image' of one size and a 'label', got {features}")
+        raise ValueError(f"{builder.info.full_name}: expected an 'image' of a fixed size and a 'label', got {features}")
     steps = shape[0] if by == "rows" else shape[0] * shape[1]
 
     def lag(examples: list[dict[str, Any]]) -> Lag:
@@ -129,7 +127,7 @@ def images(builder: Any, by: str, batch_size: int, seed: int) -> Problem:
     train, validation, test = map(lag, cut_missing_parts(**parts))
     steps_per_epoch = len(train.targets) // batch_size
     if steps_per_epoch == 0:
-        raise ValueError(f"--batch_size={batch_size}: there are {len(train.targets)} images to train on")
+        raise UsageError(f"--batch_size={batch_size}: expected at most {len(train.targets)} (the training images)")
 
     def batch(position: int) -> Lag:
         epoch, place = divmod(position, steps_per_epoch)

@@ -1,0 +1,82 @@
+"""SIGINT (Ctrl-C) and SIGTERM: answered at once, whatever the program is doing.
+
+Python runs a signal handler only when the main thread is back in Python, which can take minutes while XLA compiles, and
+an exception raised there can be swallowed by a library's callback. So the handlers here do nothing. Python also writes
+the number of each signal to a socket the moment it arrives, and a thread that reads the socket answers.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def quit_now(number: int, how_to_go_on: str = "") -> NoReturn:
+    """Ends the process with one line and the exit code of the signal; nothing else runs.
+
+    This is safe at any moment because whatever a run writes is complete or absent, as it is after SIGKILL.
+    """
+    write_line(f"Stopped by {signal.Signals(number).name}." + (f" {how_to_go_on}" if how_to_go_on else ""))
+    os._exit(128 + number)
+
+
+def write_line(line: str) -> None:
+    """Writes a line to standard error, below a progress bar, without a lock that the main thread may hold."""
+    with contextlib.suppress(OSError):  # closed
+        os.write(2, f"{os.linesep if os.isatty(2) else ''}{line}{os.linesep}".encode())
+
+
+def quit_during_imports() -> None:
+    """Makes SIGINT and SIGTERM end the process quietly from now on, until `answered` takes over."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, _: quit_now(number))
+
+
+@contextlib.contextmanager
+def answered(answer: Callable[[int], None]) -> Iterator[None]:
+    """Calls `answer` with the number of each SIGINT or SIGTERM as soon as it arrives, in a thread of its own."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+
+    def wait_and_answer() -> None:
+        while number := receiver.recv(1):
+            if number[0] in STOP_SIGNALS:
+                answer(number[0])
+
+    thread = threading.Thread(target=wait_and_answer, daemon=True)
+    thread.start()
+    socket_before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    handlers_before = {number: signal.signal(number, _do_nothing) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(socket_before)
+        for number, handler in handlers_before.items():
+            signal.signal(number, handler)
+        sender.close()
+        thread.join()
+        receiver.close()
+
+
+@contextlib.contextmanager
+def stop_after_this_step(how_to_go_on: str) -> Iterator[list[signal.Signals]]:
+    """Collects the first signal for the training loop to see; a second one ends the process."""
+    received: list[signal.Signals] = []
+
+    def note(number: int) -> None:
+        if received:
+            quit_now(number, how_to_go_on)
+        received.append(signal.Signals(number))
+        write_line(f"{received[0].name}: stopping after this step; again stops now.")
+
+    with answered(note):
+        yield received
+
+
+def _do_nothing(number: int, frame: Any) -> None:
+    """The handler that makes Python write the signal's number to the socket."""

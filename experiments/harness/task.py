@@ -1,0 +1,58 @@
+"""What a script tells the training loop about its task: functions and numbers; no file, clock or flag."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import optax
+
+from seqjax.training import LossFn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Objective(NamedTuple):
+    """What is optimized, and how."""
+
+    init: Callable[[jax.Array], tuple[Any, Any]]  # key -> (params, carry)
+    loss: LossFn
+    optimizer: optax.GradientTransformation
+    max_grad_norm: float
+
+
+class Batches(NamedTuple):
+    """The training data, as a function of the step alone."""
+
+    batch: Callable[[int], Any]  # the batch of a training step, counted from 0, whatever ran before
+    steps: int
+    steps_per_epoch: int
+    units_per_step: int  # what the progress bar counts,
+    unit: str  # and what it calls them
+
+
+class Validation(NamedTuple):
+    """What is computed on the validation set after each epoch."""
+
+    metric: str  # of the learning curve; both loss and evaluate return it
+    evaluate: Callable[[Any], dict[str, float]]  # params -> scores
+    sample: Callable[[Any, jax.Array], str]  # params, key -> text to look at
+    figures: Callable[[Any], dict[str, "Figure"]] = lambda params: {}  # params -> figures by file name
+
+
+class Test(NamedTuple):
+    """What is computed on the test set after training; a name is 'measure' or 'measure, what it is of'."""
+
+    scores: Callable[[Any], dict[str, float]]  # params -> scores
+    baselines: Callable[[], dict[str, float]]  # the same measures of other models
+
+
+class Task(NamedTuple):
+    """A task that `train` can run."""
+
+    title: str  # in the table of results
+    objective: Objective
+    batches: Batches
+    validation: Validation
+    test: Test
+    symbols: dict[str, Any]  # JSON: vocabularies and sizes, which a checkpoint needs beside the settings
