@@ -1,1 +1,1 @@
-"""Timings of seqjax beside its peers, one file per question; see the first lines of each."""
+"""Timings of seqjax and comparable libraries, one program per question; see the docstring of each program."""

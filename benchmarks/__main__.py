@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, with their tables and charts: `python -m benchmarks`, some two hours."""
+"""Runs all benchmarks and writes their tables and charts: `python -m benchmarks`, which takes about two hours."""
 
 import subprocess
 import sys

@@ -1,21 +1,22 @@
-"""How fast is the search itself? Beam search on an LSTM with attention, beside its limit and its peers.
+"""How fast is the search itself? Beam search on an LSTM with attention, compared with its limit and other decoders.
 
     python -m benchmarks.decode --out=decode.md
 
 decodes with hidden size 512, vocabulary 8,000, 40 source and 40 target positions. All run the model of `decode_model`:
 
-- limit: a scan of the step over as many rows, with tokens given and nothing chosen.
-- beam search, greedy search: those of seqjax.
-- keras_hub: its beam sampler around the same step on JAX, in an environment of its own.
-- Python loop: a beam search as people write it around a jitted step.
-- torch: an LSTMCell and a beam batched by hand.
+- limit: a scan of the step over the same number of rows, with given tokens and no search.
+- beam search, greedy search: `seqjax.beam_search` and `seqjax.greedy_search`.
+- keras_hub: its beam sampler around the same step on JAX, in a separate virtual environment.
+- Python loop: a beam search as people often write it, around a jitted step.
+- torch: an LSTMCell and a hand-written batched beam search.
 
-Each library has a process of its own. XLA's CPU backend gives products and reductions to YNNPACK, which is the faster
-one for products of many rows only. So with few, batch x beam, all that run on JAX, the limit among them, leave it the
-reductions, `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=reduce`. They must find the same tokens on a small case
-before any is timed.
-Compilation is not in the times; runs take turns, and a ratio is the median over the rounds, so that what disturbs a
-round disturbs both sides of it. No sequence ends before 40 tokens, except where it says so.
+Each library has its own process. XLA's CPU backend uses YNNPACK for matrix products and reductions, but YNNPACK is
+faster only for products with many rows. So with few rows (batch x beam), all decoders on JAX, including the limit, use
+it only for reductions: `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=reduce`.
+
+Before the timing, all decoders must find the same tokens on a small case. Times exclude compilation. The decoders take
+turns, and a ratio is the median over the rounds, so that a disturbance in one round affects both sides of it. No
+sequence ends before 40 tokens, unless the report says so.
 """
 
 import contextlib
@@ -35,25 +36,25 @@ from benchmarks.peer import Peer, peer
 from benchmarks.report import machine, table, versions
 from benchmarks.turns import take_turns
 
-flags.DEFINE_list("batches", ["1", "16", "64"], "Numbers of examples.")
-flags.DEFINE_list("beams", ["1", "5", "10"], "Numbers of hypotheses of each example.")
-flags.DEFINE_integer("repeats", 7, "Rounds at each point.", lower_bound=1)
-flags.DEFINE_string("keras_python", None, "Python that has keras_hub, jax and jaxtyping; by default one is set up.")
-flags.DEFINE_string("cache", "~/.cache/seqjax/keras_hub", "Where that environment is, or is to be set up.")
-flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.")
+flags.DEFINE_list("batches", ["1", "16", "64"], "Batch sizes.")
+flags.DEFINE_list("beams", ["1", "5", "10"], "Beam sizes.")
+flags.DEFINE_integer("repeats", 7, "Number of rounds at each point.", lower_bound=1)
+flags.DEFINE_string("keras_python", None, "Python with keras_hub, jax and jaxtyping; by default, that of --cache.")
+flags.DEFINE_string("cache", "~/.cache/seqjax/keras_hub", "Virtual environment with keras_hub, created if missing.")
+flags.DEFINE_string("out", None, "Markdown file for the report.")
 
 SMALL = Sizes(hidden=48, vocabulary=130, source=7, target=9)
-FEW_ROWS = 48  # up to which YNNPACK was the slower one for this model: 1.4 to 1.6 times at 3 to 16 rows
+FEW_ROWS = 48  # up to this many rows, the products of YNNPACK are slower for this model
 YNNPACK_REDUCES = {"XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type=reduce"}
-LONG_SOURCE = 400  # positions, so that a copied context would stand out
+LONG_SOURCE = 400  # positions; makes a copied context visible in the memory
 Contestant = Callable[..., dict]
 
 
 def keras_python(python: str | None, cache: str) -> str:
-    """Gives a Python that has keras_hub: the one told, or that of a virtual environment, made where it is missing.
+    """Returns a Python that has keras_hub: `python`, or that of a virtual environment, created if missing.
 
     Raises:
-      OSError, subprocess.CalledProcessError: if it cannot be set up.
+      OSError, subprocess.CalledProcessError: the environment cannot be created.
     """
     if python is not None:
         return python
@@ -61,26 +62,28 @@ def keras_python(python: str | None, cache: str) -> str:
     python = str(folder / "bin" / "python")
     if not Path(python).exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    packages = [f"jax=={jax.__version__}", "jaxtyping", "keras-hub"]  # does nothing where they are there
+    packages = [f"jax=={jax.__version__}", "jaxtyping", "keras-hub"]  # installs nothing that is already there
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 
 
 def jax_contestants(process: Peer) -> dict[str, Contestant]:
-    """Gives what `decode_jax` runs, by the names of the table."""
+    """Returns the decoders of `decode_jax`, by their names in the table."""
     names = ("limit", "beam search", "greedy search", "Python loop")
     return {name: partial(process.ask, what=name.lower().replace(" ", "_")) for name in names}
 
 
 def check_agreement(contestants: dict[str, Contestant]) -> None:
-    """Raises ValueError unless all find the same tokens, where they choose at all."""
+    """Raises ValueError unless all decoders that search find the same tokens."""
     for batch, beam in (3, 1), (3, 4):
         point = {"sizes": SMALL._asdict(), "batch": batch, "beam": beam}
         names = [name for name in contestants if name != "limit" and (beam == 1 or name != "greedy search")]
         found = {name: contestants[name](**point)["result"] for name in names}
         for name, tokens in found.items():
             if tokens != found["beam search"]:
-                raise ValueError(f"{name} finds {tokens} but beam search {found['beam search']}, at beam size {beam}")
+                raise ValueError(
+                    f"{name} finds {tokens} but beam search finds {found['beam search']} at beam size {beam}"
+                )
 
 
 def compare(contestants: dict[str, Contestant], batch: int, beam: int, repeats: int) -> dict[str, np.ndarray]:
@@ -90,7 +93,7 @@ def compare(contestants: dict[str, Contestant], batch: int, beam: int, repeats: 
 
 
 def report_points(measured: dict[tuple[int, int], dict[str, np.ndarray]], names: list[str]) -> str:
-    """Writes sentences a second, and how often the time of one is in that of another."""
+    """Writes sentences per second, and the ratios of the times."""
     peers = [name for name in names if name not in ("limit", "beam search", "greedy search")]
     header = ["batch", "beam", *names, "beam search / limit", "greedy search / limit"]
     header += [f"{name} / beam search" for name in peers]
@@ -103,11 +106,11 @@ def report_points(measured: dict[tuple[int, int], dict[str, np.ndarray]], names:
         speeds = [f"{batch / np.median(seconds[name]):.1f}" if name in seconds else "-" for name in names]
         ratios = [ratio("beam search", "limit"), ratio("greedy search", "limit")]
         rows.append([str(batch), str(beam), *speeds, *ratios, *(ratio(name, "beam search") for name in peers)])
-    return "Sentences a second, then ratios of times:\n\n" + table(header, rows)
+    return "Sentences per second, then ratios of times:\n\n" + table(header, rows)
 
 
 def report_growth(measured: dict[tuple[int, int], dict[str, np.ndarray]]) -> str:
-    """Fits how the time of beam search grows with the rows, batch x beam: linearly with exponent 1."""
+    """Fits how the time of beam search grows with the rows (batch x beam); linear growth has exponent 1."""
     rows = np.array([batch * beam for batch, beam in measured])
     seconds = np.array([np.median(each["beam search"]) for each in measured.values()])
     if len(set(rows)) < 2:
@@ -117,32 +120,32 @@ def report_growth(measured: dict[tuple[int, int], dict[str, np.ndarray]]) -> str
 
 
 def report_ends(ask: Contestant, batch: int, beam: int, repeats: int) -> str:
-    """Shows that the time falls with the length at which all sequences end."""
+    """Reports how the time falls if all sequences end earlier."""
     sizes = Sizes()
     point = {"what": "ending_beam_search", "sizes": sizes._asdict(), "batch": batch, "beam": beam}
     ends = sizes.target // 4, sizes.target // 2, sizes.target
     seconds = take_turns({str(end): partial(ask, **point, end=end) for end in ends}, repeats).seconds
     whole = seconds[str(sizes.target)]
     lines = [[end, f"{np.median(each):.3f}", f"{np.median(each / whole):.2f}"] for end, each in seconds.items()]
-    header = ["all end after", "seconds", "of the whole"]
-    return f"Batch {batch}, beam {beam}, greatest length {sizes.target}:\n\n" + table(header, lines)
+    header = ["all end after", "seconds", "share of the full time"]
+    return f"Batch {batch}, beam {beam}, maximum length {sizes.target}:\n\n" + table(header, lines)
 
 
 def report_memory(batch: int = 16) -> str:
-    """Shows that the search does not hold its context once for each hypothesis."""
+    """Reports the memory of the search, which does not copy its context for each hypothesis."""
     sizes = Sizes(source=LONG_SOURCE)
     context = 2 * batch * sizes.source * sizes.hidden * 4
     used = {beam: decode_jax.memory(sizes, batch, beam) for beam in (1, 10)}
     lines = [[str(beam), f"{each / 1e6:.1f}", f"{each / batch / beam / 1e6:.2f}"] for beam, each in used.items()]
-    title = f"""Memory besides the arguments, with batch {batch} and {sizes.source} source positions. The context takes
-{context / 1e6:.0f} MB; held once for each hypothesis it would take {10 * context / 1e6:.0f} MB at beam 10:"""
-    return f"{title}\n\n" + table(["beam", "MB", "MB a hypothesis"], lines)
+    title = f"""Memory beyond the arguments, with batch {batch} and {sizes.source} source positions. The context takes
+{context / 1e6:.0f} MB; a copy for each hypothesis would take {10 * context / 1e6:.0f} MB at beam 10:"""
+    return f"{title}\n\n" + table(["beam", "MB", "MB per hypothesis"], lines)
 
 
 def main(argv: list[str]) -> None:
     args = flags.FLAGS
     batches, beams = ([int(each) for each in values] for values in (args.batches, args.beams))
-    settings = {False: {}, True: YNNPACK_REDUCES}  # of few rows
+    settings = {False: {}, True: YNNPACK_REDUCES}  # by whether there are few rows
     parts = []
 
     def say(text: str) -> None:
@@ -161,12 +164,12 @@ def main(argv: list[str]) -> None:
                 contestants[few]["keras_hub"] = keras.ask
             peers.append(keras)
         except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            say(f"keras_hub is not in the table, for it could not be started: {error}")
+            say(f"keras_hub is not in the table, because it could not be started: {error}")
 
         say(f"{machine()}; {versions(peers)}; medians of {args.repeats} rounds.")
         for each in contestants.values():
             check_agreement(each)
-        say("All find the same tokens on a small case.")
+        say("All decoders find the same tokens on a small case.")
         measured = {}
         for batch in batches:
             for beam in beams:
@@ -175,7 +178,7 @@ def main(argv: list[str]) -> None:
                 medians = {name: f"{np.median(each):.3f} s" for name, each in measured[batch, beam].items()}
                 print(f"batch {batch}, beam {beam}: {medians}", flush=True)
         say(report_points(measured, list(contestants[False])))
-        say(f"Up to {FEW_ROWS} rows, all that run on JAX leave YNNPACK nothing but reductions.")
+        say(f"Up to {FEW_ROWS} rows, all decoders on JAX use YNNPACK only for reductions.")
         say(report_growth(measured))
         say(report_ends(ours[False].ask, batches[-1], beams[-1], args.repeats))
     say(report_memory())

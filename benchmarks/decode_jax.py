@@ -1,4 +1,4 @@
-"""What `decode` compares in JAX: the searches of seqjax, their limit, and a beam search written by hand."""
+"""The JAX side of `decode`: the searches of seqjax, their limit, and a hand-written beam search."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from benchmarks.decode_model import BOS, EOS, Context, Params, Sizes, State, ove
 
 @partial(jax.jit, static_argnames="beam")
 def limit(params: Params, context: Context, state: State, tokens: jax.Array, *, beam: int) -> tuple[State, jax.Array]:
-    """Scans the step over given tokens [T, B, K] and keeps nothing but the last logits: the work no search can save."""
+    """Scans the step over given tokens [T, B, K] and keeps only the last logits: the work that no search can avoid."""
 
     def one_step(carry, token: jax.Array):
         return over_batch(params, context, carry[1], token), None
@@ -30,7 +30,7 @@ predict = jax.jit(over_batch)
 
 
 def python_loop(params: Params, context: Context, state: State, *, beam: int, length: int) -> np.ndarray:
-    """Is what people write by hand: a loop in Python around a jitted step."""
+    """Runs beam search as people write it by hand: a Python loop around a jitted step."""
     batch = len(context.keys)
     rows = jnp.arange(batch)[:, None]
     state = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], beam, axis=1), state)
@@ -48,7 +48,7 @@ def python_loop(params: Params, context: Context, state: State, *, beam: int, le
 
 
 def ending_step(params: tuple[Params, jax.Array], context: Context, state: tuple[State, jax.Array], token: jax.Array):
-    """Is the model with an `eos` that is certain at one place and impossible elsewhere."""
+    """Computes a step of the model, with an `eos` that is certain at one position and impossible elsewhere."""
     (params, end), (state, length) = params, state
     logits, state = step(params, context, state, token)
     return logits.at[EOS].set(jnp.where(length + 1 == end, 100.0, -jnp.inf)), (state, length + 1)
@@ -57,7 +57,7 @@ def ending_step(params: tuple[Params, jax.Array], context: Context, state: tuple
 def prepare(
     *, what: str, sizes: dict[str, int], batch: int, beam: int, end: int | None = None
 ) -> Callable[[], list[list[int]]]:
-    """Gives what is to be timed; `end` is the length at which all sequences of `ending_beam_search` end."""
+    """Returns the function to time; `end` is the length at which all sequences of `ending_beam_search` end."""
     sizes = Sizes(**sizes)
     params, context, state = jax.device_put(
         (
@@ -100,7 +100,7 @@ def prepare(
 
 
 def memory(sizes: Sizes, batch: int, beam: int) -> int:
-    """Measures the bytes that a compiled beam search needs besides its arguments."""
+    """Returns the bytes that a compiled beam search needs beyond its arguments."""
     model = (decode_model.make_params(sizes), decode_model.make_context(sizes, batch))
     model = (*model, decode_model.initial_state(sizes, batch))
     search = partial(seqjax.beam_search, step, beam_size=beam, bos=BOS, eos=None, max_length=sizes.target)

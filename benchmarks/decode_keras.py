@@ -1,4 +1,4 @@
-"""The beam sampler of keras_hub on JAX, around the step of `decode`; for an environment that has keras_hub."""
+"""The beam sampler of keras_hub on JAX around the step of `decode`; runs in an environment that has keras_hub."""
 
 import importlib.metadata
 import os
@@ -22,7 +22,7 @@ def prepare(*, sizes: dict[str, int], batch: int, beam: int):
     @jax.jit
     def search(params: Params, context: Context, state: decode_model.State) -> jax.Array:
         def following(prompt: jax.Array, cache: decode_model.State, index: jax.Array):
-            def unflat(leaf: jax.Array) -> jax.Array:  # the sampler keeps B K rows
+            def unflat(leaf: jax.Array) -> jax.Array:  # the sampler keeps the hypotheses as B K rows
                 return leaf.reshape(batch, beam, *leaf.shape[1:])
 
             token = jax.lax.dynamic_index_in_dim(prompt, index - 1, axis=1, keepdims=False)

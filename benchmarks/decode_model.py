@@ -1,6 +1,7 @@
-"""The model that all decoders in `decode` run: an LSTM with attention whose output is also part of its next input.
+"""The model that all decoders in `decode` run: an LSTM with attention and input feeding.
 
-Luong, Pham and Manning (2015), with the score `general`, its keys computed once, and input feeding:
+Luong, Pham and Manning (2015), with the `general` score, whose keys are computed once. The attentional output `a` is
+part of the next input:
 
     h   = LSTM([E y; a], h)
     c   = sum_s softmax_s(h . k_s) v_s      k_s = W v_s
@@ -28,7 +29,7 @@ class Sizes(NamedTuple):
 
 class Params(NamedTuple):
     embedding: jax.Array  # [V, H]
-    lstm: cells.LSTMParams  # of the input [2H]
+    lstm: cells.LSTMParams  # input size 2H
     combination: jax.Array  # [2H, H]
     output: jax.Array  # [H, V]
 
@@ -44,7 +45,7 @@ class State(NamedTuple):
 
 
 def make_params(sizes: Sizes) -> Params:
-    """Draws weights with NumPy, so that every library has the same; large enough for beams to differ."""
+    """Draws weights with NumPy, the same for every library, and large enough for hypotheses to differ."""
     hidden, vocabulary = sizes.hidden, sizes.vocabulary
     rng = np.random.default_rng(0)
 
@@ -68,7 +69,7 @@ def make_params(sizes: Sizes) -> Params:
 
 
 def make_context(sizes: Sizes, batch: int) -> Context:
-    """Draws what an encoder would have read of the source."""
+    """Draws keys and values in place of the outputs of an encoder."""
     rng = np.random.default_rng(1)
     values = rng.standard_normal((batch, sizes.source, sizes.hidden), np.float32)
     return Context(values @ rng.standard_normal((sizes.hidden, sizes.hidden), np.float32) / sizes.hidden, values)
@@ -80,7 +81,7 @@ def initial_state(sizes: Sizes, batch: int) -> State:
 
 
 def step(params: Params, context: Context, state: State, token: jax.Array) -> tuple[jax.Array, State]:
-    """Is the model for one hypothesis."""
+    """Computes a step of the model for one hypothesis."""
     x = jnp.concatenate([params.embedding[token], state.attentional])
     lstm, h = cells.lstm(len(params.output)).step(params.lstm, state.lstm, x)
     weights = jax.nn.softmax(context.keys @ h)

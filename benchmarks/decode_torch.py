@@ -1,4 +1,4 @@
-"""The beam search of `decode` in torch, its hypotheses batched by hand."""
+"""The beam search of `decode` in torch, with hand-written batching of the hypotheses."""
 
 import torch
 
@@ -7,7 +7,7 @@ from benchmarks.decode_model import BOS, Sizes
 
 
 class Model(torch.nn.Module):
-    """The model of `decode_model` for `B` examples of `K` hypotheses, in `B K` rows."""
+    """The model of `decode_model` for `B` examples with `K` hypotheses each, as `B K` rows."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

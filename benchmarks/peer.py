@@ -1,7 +1,7 @@
-"""A measurement in a process of its own, asked and answered by lines of JSON.
+"""Measurements in separate processes, with questions and answers as lines of JSON.
 
-Libraries keep threads, and some let them spin after a call. So each library has a process, which does nothing until it
-is asked; then the one that asks can let them take turns.
+Libraries keep threads, and some threads spin after a call. So each library has its own process, which is idle until it
+is asked. The parent process can then let the libraries take turns.
 """
 
 import contextlib
@@ -15,17 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WHILE = 0.3  # seconds for which what is measured is called
+WHILE = 0.3  # seconds of repeated calls per measurement
 ROOT = Path(__file__).parents[1]
-KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE = "--keep_freed_memory", "--one_device_per_core"  # what experiments do on a CPU
-ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # of JAX, unless ONE_DEVICE_PER_CORE is given
+KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE = "--keep_freed_memory", "--one_device_per_core"  # as experiments do on a CPU
+ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}  # for JAX, unless ONE_DEVICE_PER_CORE is given
 
 
 def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -> None:
-    """Answers the questions on stdin until it ends.
+    """Answers the questions on stdin until stdin ends.
 
-    The first answer are the versions. A question holds the arguments of `prepare`, which gives what is to be timed: a
-    function that waits for its result and returns it as lists. The answer holds its result and the seconds it takes.
+    The first answer, before any question, is `versions`. A question holds the arguments of `prepare`, which returns the
+    function to time. This function waits for its result and returns it in a form that JSON can hold. The answer holds
+    the result and the seconds of a call.
     """
     if KEEP_FREED_MEMORY in sys.argv:
         from seqjax.devices.allocation import keep_freed_memory
@@ -36,7 +37,7 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
 
         one_device_per_core()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is read as an answer
     prepared = {}
     print(json.dumps(versions), file=answers, flush=True)
     for line in sys.stdin:
@@ -47,9 +48,9 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
 
 
 def measure(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Calls a function again and again, as a program does, and gives its last result and the median seconds of a call.
+    """Calls a function repeatedly, as a program would, and returns its last result and the median seconds of a call.
 
-    The first call does not count, for it may compile, and finds threads asleep, some of them on the same core.
+    The first call does not count, because it may compile and its threads may be asleep, some of them on the same core.
     """
     result = function()
     seconds = []
@@ -65,18 +66,18 @@ class Peer(NamedTuple):
     """A process that answers questions."""
 
     versions: dict[str, str]
-    ask: Callable[..., dict[str, Any]]  # the result, and the seconds it takes
+    ask: Callable[..., dict[str, Any]]  # question -> "result" and "seconds"
 
 
 @contextlib.contextmanager
 def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, str] | None = None) -> Iterator[Peer]:
-    """Runs a module that calls `serve`, which first does what the arguments say.
+    """Runs a module that calls `serve`, which first acts on the arguments in `args`.
 
-    KEEP_FREED_MEMORY calls `keep_freed_memory` of `seqjax.devices`, ONE_DEVICE_PER_CORE its `one_device_per_core`.
-    Both only work if the module has not used JAX before it calls `serve`.
+    KEEP_FREED_MEMORY calls `keep_freed_memory` of `seqjax.devices`, and ONE_DEVICE_PER_CORE its `one_device_per_core`.
+    Both work only if the module has not used JAX before it calls `serve`.
 
     Raises:
-      RuntimeError: if the process ends before it answers.
+      RuntimeError: the process ends before it answers.
     """
     process = subprocess.Popen(
         [python, "-m", module, *args],
@@ -90,7 +91,7 @@ def peer(module: str, *args: str, python: str = sys.executable, env: dict[str, s
     def answer() -> dict[str, Any]:
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{module} ended without an answer, with exit code {process.wait()}")
+            raise RuntimeError(f"{module}: expected an answer, got exit code {process.wait()}")
         return json.loads(line)
 
     def ask(**question) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a benchmark tells beside its figures, and how it sets them."""
+"""Formats the results of a benchmark, and describes the machine and the versions of the libraries."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 load = "/".join(f"{each:.1f}" for each in os.getloadavg())
-                return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores, load at the start {load}"
+                return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores, load average at the start {load}"
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 

@@ -1,12 +1,14 @@
-"""How fast is a whole training step? A character model: forward, gradient, clipping, Adam, beside torch and flax.
+"""How fast is a whole training step? A character model with clipping and Adam, compared with torch and flax.
 
     python -m benchmarks.train_step --out=train_step.md
 
-An LSTM of 512 reads 32 streams of 128 characters, one-hot, 80 kinds of them, and carries its state on. seqjax shares
-the batch among one XLA device for each core and keeps freed memory, as its experiments do, and guards against gradients
-that are not finite; torch is measured with freed memory kept as well. Each library has a process of its own;
-compilation is not in the times; they take turns, in which each trains for a while, and a ratio is the median over the
-rounds.
+An LSTM with 512 units reads 32 streams of 128 one-hot characters from a vocabulary of 80, and each step continues from
+the carry of the step before. A step is the forward pass, the gradient, clipping and Adam. As in its experiments, seqjax
+splits the batch over one XLA device per core, keeps freed memory, and guards against gradients that are not finite.
+torch is measured both with and without freed memory kept.
+
+Each library has its own process. The libraries take turns, in which each trains for a while. Times exclude compilation,
+and a ratio is the median over the rounds.
 """
 
 import contextlib
@@ -23,7 +25,7 @@ from benchmarks.report import machine, table, versions
 from benchmarks.train_step_work import Sizes
 from benchmarks.turns import take_turns
 
-LIBRARIES = {  # by name: the package, the module and its arguments
+LIBRARIES = {  # name: package, module and its arguments
     "seqjax": ("seqjax", ["benchmarks.train_step_jax", KEEP_FREED_MEMORY, ONE_DEVICE_PER_CORE]),
     "torch": ("torch", ["benchmarks.train_step_torch"]),
     "torch_memory_kept": ("torch", ["benchmarks.train_step_torch", KEEP_FREED_MEMORY]),
@@ -32,23 +34,23 @@ LIBRARIES = {  # by name: the package, the module and its arguments
 
 
 def report(sizes: Sizes, seconds: dict[str, np.ndarray]) -> str:
-    """Writes what a step takes, and how often that of seqjax is in it."""
+    """Writes the time of a step of each library, and its ratio to that of seqjax."""
     rows = []
     for name, each in seconds.items():
         ratio = np.median(each / seconds["seqjax"])
         speed = sizes.batch * sizes.steps / np.median(each)
         rows.append([name, f"{1e3 * np.median(each):.1f}", f"{speed:,.0f}", f"{ratio:.2f}"])
     title = f"A training step of a character model, B, T, V, H = {', '.join(map(str, sizes))}:"
-    return f"{title}\n\n" + table(["", "ms", "characters a second", "in times of seqjax"], rows)
+    return f"{title}\n\n" + table(["", "ms", "characters per second", "time / time of seqjax"], rows)
 
 
 def run(sizes: Sizes, repeats: int, say: Callable[[str], None]) -> None:
-    """Measures the libraries that are installed and says what is found."""
+    """Measures the installed libraries and reports the results."""
     with contextlib.ExitStack() as stack:
         peers = {}
         for name, (package, command) in LIBRARIES.items():
             if importlib.util.find_spec(package) is None:
-                say(f"{name} is not in the table, for it is not installed.")
+                say(f"{name} is not in the table, because it is not installed.")
                 continue
             peers[name] = stack.enter_context(peer(*command, env=ONE_DEVICE))
         say(f"{machine()}; {versions(peers.values())}; medians of {repeats} rounds.")
@@ -71,6 +73,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("repeats", 15, "Rounds.", lower_bound=1)
-    flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.")
+    flags.DEFINE_integer("repeats", 15, "Number of rounds.", lower_bound=1)
+    flags.DEFINE_string("out", None, "Markdown file for the report.")
     app.run(main)

@@ -1,4 +1,4 @@
-"""The training step of `train_step` in JAX: that of seqjax, and one as the pages of flax and optax write it."""
+"""The training step of `train_step` in JAX: with seqjax, and with flax and optax as their documentation shows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +87,7 @@ STEPS = {"seqjax": seqjax_step, "flax.linen": linen_step}
 
 
 def prepare(*, what: str, sizes: dict[str, int]) -> Callable[[], float]:
-    """Gives what is to be timed: a step, which returns its loss."""
+    """Returns the function to time: a training step that returns its loss."""
     return STEPS[what](Sizes(**sizes))
 
 

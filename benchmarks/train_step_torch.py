@@ -22,8 +22,8 @@ class Model(torch.nn.Module):
 
 
 def prepare(*, what: str, sizes: dict[str, int]) -> Callable[[], float]:
-    """Gives what is to be timed: a step, which returns its loss."""
-    del what  # there is one
+    """Returns the function to time: a training step that returns its loss."""
+    del what  # there is only one
     sizes = Sizes(**sizes)
     torch.manual_seed(0)
     model = Model(sizes)

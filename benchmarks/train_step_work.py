@@ -1,4 +1,4 @@
-"""The work that all libraries in `train_step` do: a character model reads the same batch, again and again."""
+"""The work that all libraries in `train_step` do: a character model trains on the same batch repeatedly."""
 
 from typing import NamedTuple
 

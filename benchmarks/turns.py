@@ -1,4 +1,4 @@
-"""Measuring in turns: what disturbs the machine in a round disturbs all that are compared."""
+"""Measuring in turns, so that a disturbance in one round affects everything that is compared."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-PAUSE = 0.3  # seconds in which the threads of the library that ran before come to rest
+PAUSE = 0.3  # seconds for the threads of the previous library to become idle
 
 
 class Measured(NamedTuple):
-    """What each of those compared has returned, the last time, and the seconds of each round."""
+    """The last result of each contestant, and its seconds in each round."""
 
     results: dict[str, Any]
     seconds: dict[str, np.ndarray]
 
 
 def take_turns(asks: dict[str, Callable[[], dict[str, Any]]], repeats: int) -> Measured:
-    """Asks each once, so that all have compiled, and then each in each round, forwards and backwards in turn."""
+    """Asks each once, so that all have compiled, and then once per round, alternately in forward and reverse order."""
     results = {name: ask()["result"] for name, ask in asks.items()}
     seconds = {name: np.zeros(repeats) for name in asks}
     for i in range(repeats):

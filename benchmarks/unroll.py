@@ -1,25 +1,28 @@
-"""How fast is a recurrent layer? LSTM, GRU and simple RNN, forward and with gradient, beside the peers.
+"""How fast is a recurrent layer? LSTM, GRU and simple RNN, forward and with gradient, compared with other libraries.
 
     python -m benchmarks.unroll --out=unroll.md --chart=unroll.png
 
-- seqjax: as its experiments run on a CPU, one XLA device for each core, the batch cut among them where it divides, and
-  what memory is freed kept for the next call, under a plain `jit`.
-- seqjax_one_device: on one device, with memory as it comes, as the other JAX libraries run.
+- seqjax: as its experiments run on a CPU, with one XLA device per core, under a plain `jit`. The batch is split over
+  the devices if it divides evenly, and freed memory is kept for the next call.
+- seqjax_one_device: on one device and with default memory handling, like the other JAX libraries.
 - torch: torch.nn, on all cores.
-- torch_memory_kept: the same, where memory is kept as for seqjax.
-- flax.linen, flax.nnx, haiku, equinox, keras: their own layers; a cell of equinox under `scan` and `vmap`.
+- torch_memory_kept: the same, with freed memory kept as for seqjax.
+- flax.linen, flax.nnx, haiku, equinox, keras: their own layers; for equinox, a cell under `scan` and `vmap`.
 
-All take and give [B, T, features] in float32, from the libraries' own initial weights. `gru` resets before the product
-of the candidate (Cho et al. 2014), `gru_reset_after` after it; most libraries have one of the two. The simple RNN of
-haiku has a relu where the others have a tanh; equinox has none. The gradient is that of weights and inputs, for given
-gradients of the outputs, and its time includes the forward pass.
+All read and return [B, T, features] in float32, from the libraries' own initial weights. `gru` applies the reset gate
+before the product of the candidate (Cho et al. 2014), and `gru_reset_after` after it; most libraries have only one of
+them. The simple RNN of haiku has a relu instead of a tanh; equinox has no simple RNN. The gradient is with respect to
+weights and inputs, for given gradients of the outputs, and its time includes the forward pass.
 
-Each library has a process of its own. In its turn it runs for a while, as a program that trains does, and the median of
-its calls counts, compilation apart; a ratio is the median over the rounds, so that what disturbs a round disturbs both
-sides of it. The product of two large matrices takes its turn as well; the share of its rate counts the operations of
-the layer's own products, nothing else. So do these products alone, each step after the last and with its weights on the
-right, on the devices of seqjax: how much of its time they are. They are no bound, for XLA forms some products faster in
-other ways, as seqjax does. All takes up to an hour.
+Each library has its own process. In its turn it runs for a while, as a training program does, and the median of its
+calls counts, without compilation. A ratio is the median over the rounds, so that a disturbance in one round affects
+both sides of it.
+
+Two more measurements take turns with the libraries. The first is the product of two large matrices. "share of matmul
+rate" is the rate of the layer relative to this product, and counts only the operations of the layer's own matrix
+products. The second, "matmuls alone", is these products on the devices of seqjax, step after step and with the weights
+on the right; it shows their part of the layer's time. It is not a lower bound, because XLA computes some products
+faster in other forms, which seqjax uses. The whole benchmark takes up to an hour.
 """
 
 import contextlib
@@ -52,19 +55,19 @@ POINTS = [
 ]
 RANDOM_LENGTHS = Sizes(32, 128, 256, 256)
 GROWTH = [Sizes(8, steps, 64, 64) for steps in (100, 300, 1000, 3000, 10_000)]
-WORK = {False: "forward", True: "forward with gradient"}  # by whether there is a gradient
-PRODUCT, LAYER_PRODUCTS = "product", "layer_products"  # of matrices, beside the libraries
+WORK = {False: "forward", True: "forward with gradient"}  # by whether the gradient is computed
+PRODUCT, LAYER_PRODUCTS = "product", "layer_products"  # measured beside the libraries
 Ask = Callable[..., dict[str, Any]]
 
 
 class Library(NamedTuple):
-    """Where a library runs, and what it has."""
+    """How to run a library, and the cells it has."""
 
     package: str
     cells: tuple[str, ...]
     module: str = "benchmarks.unroll_jax"
-    what: str | None = None  # by default, its own name
-    args: tuple[str, ...] = ()  # of its process
+    what: str | None = None  # the layer to ask for; by default, the name of the library
+    args: tuple[str, ...] = ()  # arguments of its process
 
 
 ALL = tuple(unroll_work.GATES)
@@ -85,16 +88,16 @@ PEERS = [name for name in LIBRARIES if name != "seqjax"]
 
 
 class Measured(NamedTuple):
-    """The libraries at one point, by their names."""
+    """The results of the libraries at one point, by name."""
 
-    told: dict[str, dict[str, Any]]  # of the compiled work: "compile", seconds; "bytes"; "devices"
-    seconds: dict[str, np.ndarray]  # of each round
+    told: dict[str, dict[str, Any]]  # "shape"; in JAX also "compile" (seconds), "bytes" and "devices"
+    seconds: dict[str, np.ndarray]  # in each round
 
     def milliseconds(self, name: str) -> float:
         return 1e3 * float(np.median(self.seconds[name]))
 
     def ratio(self, name: str) -> float:
-        """How often the time of seqjax is in that of another."""
+        """Returns the median ratio of a library's time to that of seqjax."""
         return float(np.median(self.seconds[name] / self.seconds["seqjax"]))
 
 
@@ -114,7 +117,7 @@ def product_rates(measured: Measured) -> np.ndarray:
 
 
 def product_share(cell: str, sizes: Sizes, gradient: bool, measured: Measured) -> float:
-    """Compares the rate of the layer's products with that of one large product."""
+    """Returns the rate of the layer's matrix products relative to that of one large product."""
     rates = unroll_work.flops(cell, sizes, gradient=gradient) / measured.seconds["seqjax"]
     return float(np.median(rates / product_rates(measured)))
 
@@ -124,15 +127,15 @@ def geometric_mean(ratios: list[float]) -> float:
 
 
 def mean_ratio(points: Table, name: str) -> float | None:
-    """Gives the geometric mean over the points of a library's ratio, None where it has not the cell."""
+    """Returns the geometric mean of a library's ratio over the points, or None if it does not have the cell."""
     ratios = [measured.ratio(name) for measured in points.values() if name in measured.seconds]
     return geometric_mean(ratios) if ratios else None
 
 
 def report_times(cell: str, gradient: bool, points: Table, names: list[str]) -> str:
-    """Writes the milliseconds of each library, and how often the time of seqjax is in them."""
+    """Writes the milliseconds of each library, and their ratio to those of seqjax."""
     peers = [name for name in names if name != "seqjax" and mean_ratio(points, name) is not None]
-    header = ["B, T, I, H", "seqjax", "share of product", "compiles in", "products alone", *peers]
+    header = ["B, T, I, H", "seqjax", "share of matmul rate", "compile time", "matmuls alone", *peers]
     compared = [LAYER_PRODUCTS, *peers]
     rows = []
     for sizes, measured in points.items():
@@ -140,28 +143,28 @@ def report_times(cell: str, gradient: bool, points: Table, names: list[str]) -> 
         row += [f"{product_share(cell, sizes, gradient, measured):.0%}", f"{measured.told['seqjax']['compile']:.1f} s"]
         rows.append(row + [f"{measured.milliseconds(name):.1f} ({measured.ratio(name):.2f})" for name in compared])
     rows.append(["geometric mean", "", "", "", *(f"{mean_ratio(points, name):.2f}" for name in compared)])
-    return f"{cell}, {WORK[gradient]}, ms (and in times of seqjax):\n\n" + table(header, rows)
+    return f"{cell}, {WORK[gradient]}, ms (and ratio to seqjax):\n\n" + table(header, rows)
 
 
 def report_memory(cell: str, points: Table, names: list[str]) -> str:
-    """Writes the megabytes that the compiled gradient needs: arguments, results and what is between them."""
+    """Writes the megabytes that the compiled gradient needs for arguments, results and temporaries."""
     jax_names = [name for name in names if any("bytes" in each.told.get(name, {}) for each in points.values())]
     rows = []
     for sizes, measured in points.items():
         rows.append([", ".join(map(str, sizes)), *(f"{measured.told[name]['bytes'] / 1e6:.1f}" for name in jax_names)])
-    title = f"{cell}, {WORK[True]}, MB of arguments, results and what is between, on all devices:"
+    title = f"{cell}, {WORK[True]}, MB of arguments, results and temporaries on all devices:"
     return f"{title}\n\n" + table(["B, T, I, H", *jax_names], rows)
 
 
 def report_product(measured: dict[tuple[str, bool], Table]) -> str:
-    """Writes what the machine can do, and how steady it was."""
+    """Writes the rate of one large matrix product, and how much it varied over the points."""
     rates = [product_rates(each) / 1e9 for points in measured.values() for each in points.values()]
     low, middle, high = np.percentile([np.median(each) for each in rates], [0, 50, 100])
-    return f"One large product of matrices: {middle:.0f} GFLOP/s, and {low:.0f} to {high:.0f} over the points."
+    return f"One large matrix product: {middle:.0f} GFLOP/s, {low:.0f} to {high:.0f} over the points."
 
 
 def report_random_lengths(measured: dict[bool, Measured]) -> str:
-    """Writes the times of a bidirectional LSTM on sequences of many lengths."""
+    """Writes the times of a bidirectional LSTM on sequences of random lengths."""
     sizes = RANDOM_LENGTHS
     peers = [name for name in measured[True].seconds if name != "seqjax"]
     rows = []
@@ -170,19 +173,19 @@ def report_random_lengths(measured: dict[bool, Measured]) -> str:
         rows.append([WORK[gradient], f"{each.milliseconds('seqjax'):.1f}", *times])
     filled = unroll_work.random_lengths(sizes).sum() / (sizes.batch * sizes.steps)
     title = f"""Bidirectional LSTM of {unroll_work.LAYERS} layers, B, T, I, H = {", ".join(map(str, sizes))}, lengths
-drawn from 1 to T, so that {filled:.0%} of the steps count; torch packs the sequences. ms (and in times of seqjax):"""
+drawn from 1 to T, so {filled:.0%} of the steps are not padding; torch packs the sequences. ms (and ratio to seqjax):"""
     return f"{title}\n\n" + table(["", "seqjax", *peers], rows)
 
 
 def growth(steps: list[int], times: list[float]) -> tuple[float, float, float]:
-    """Fits `time = constant * steps^exponent`; gives both, and the greatest relative deviation."""
+    """Fits `time = constant * steps^exponent`; returns the constant, exponent and largest relative deviation."""
     exponent, logarithm = np.polyfit(np.log(steps), np.log(times), 1)
     deviations = np.exp(logarithm) * np.array(steps) ** exponent / times - 1
     return float(np.exp(logarithm)), float(exponent), float(np.abs(deviations).max())
 
 
 def report_growth(measured: dict[bool, list[Measured]]) -> str:
-    """Shows that time is linear in the number of steps: its exponent is 1, or less where a call costs something."""
+    """Reports how time grows with the steps: the exponent is 1 if linear, and less if a call has a fixed cost."""
     steps = [sizes.steps for sizes in GROWTH]
     rows, lines = [], []
     for gradient, each in measured.items():
@@ -191,8 +194,8 @@ def report_growth(measured: dict[bool, list[Measured]]) -> str:
         constant, exponent, deviation = growth(steps, times)
         lines.append(f"- {WORK[gradient]}: {1e3 * constant:.2f} us x T^{exponent:.3f}, off by {deviation:.0%} at most")
     batch, _, inputs, hidden = GROWTH[0]
-    title = f"LSTM of seqjax over T steps at B, I, H = {batch}, {inputs}, {hidden}, ms:"
-    return f"{title}\n\n{table(['T', *map(str, steps)], rows)}\n\nFitted:\n\n" + "\n".join(lines)
+    title = f"LSTM of seqjax over T steps with B, I, H = {batch}, {inputs}, {hidden}, ms:"
+    return f"{title}\n\n{table(['T', *map(str, steps)], rows)}\n\nFit:\n\n" + "\n".join(lines)
 
 
 def chart(measured: dict[tuple[str, bool], Table]) -> "Figure":
@@ -225,7 +228,7 @@ def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], No
     for name in names:
         library = LIBRARIES[name]
         if importlib.util.find_spec(library.package) is None:
-            say(f"{name} is not in the tables, for it is not installed.")
+            say(f"{name} is not in the tables, because it is not installed.")
             continue
         peers[name] = stack.enter_context(peer(library.module, *library.args, env=ONE_DEVICE))
     return peers
@@ -234,7 +237,7 @@ def start(names: list[str], stack: contextlib.ExitStack, say: Callable[[str], No
 def run(
     cells: list[str], points: list[Sizes], peer_names: list[str], repeats: int, say: Callable[[str], None]
 ) -> dict[tuple[str, bool], Table]:
-    """Measures all that is asked for and says what is found."""
+    """Measures the libraries at all points and reports the results."""
     measured = {(cell, gradient): {} for cell in cells for gradient in WORK}
     with contextlib.ExitStack() as stack:
         peers = start(["seqjax", *peer_names], stack, say)
@@ -280,18 +283,18 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Is not done at import, for another benchmark may have flags of these names."""
+    """Defines the flags; not at import, because another benchmark may have flags of the same names."""
     names = {"cells": list(unroll_work.GATES), "points": [str(i) for i in range(len(POINTS))], "peers": PEERS}
     flags.DEFINE_list("cells", names["cells"], "Recurrent cells.", values)
-    flags.DEFINE_list("points", names["points"], "Sizes, by their place in the tables, from 0.", values)
-    flags.DEFINE_list("peers", names["peers"], "Libraries beside seqjax.", values)
-    flags.DEFINE_integer("repeats", 7, "Rounds at each point.", lower_bound=1, flag_values=values)
-    flags.DEFINE_string("out", None, "A Markdown file to write what is printed to.", values)
-    flags.DEFINE_string("chart", None, "A PNG file to draw the means of the ratios in.", values)
+    flags.DEFINE_list("points", names["points"], "Sizes, by their index in the tables, from 0.", values)
+    flags.DEFINE_list("peers", names["peers"], "Libraries to compare with seqjax.", values)
+    flags.DEFINE_integer("repeats", 7, "Number of rounds at each point.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("out", None, "Markdown file for the report.", values)
+    flags.DEFINE_string("chart", None, "PNG file for the chart of the mean ratios.", values)
     for name, known in names.items():
         message = f"expected names among {', '.join(known)}"
         flags.register_validator(name, set(known).issuperset, message, values)
-    for name in "out", "chart":  # told now, not after an hour
+    for name in "out", "chart":  # fails before the run, not after it
         flags.register_validator(name, in_a_folder, "expected a file in a folder that exists", values)
 
 

@@ -1,7 +1,7 @@
-"""What `unroll` compares in JAX: a recurrent layer of each library, as that library's own pages write it.
+"""The JAX side of `unroll`: a recurrent layer of each library, as its own documentation shows.
 
-Each is a function `(cell, sizes) -> (params, apply)`, pure in `apply(params, xs [B, T, I]) -> ys [B, T, H]`. All that
-comes after is the same for all: the gradient, the compilation, where the arrays are.
+Each is a function `(cell, sizes) -> (params, apply)` with a pure `apply(params, xs [B, T, I]) -> ys [B, T, H]`. The
+gradient, the compilation and the placement of the arrays are the same for all libraries.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ CELLS = {
     "gru_reset_after": partial(seqjax.gru, reset_after=True),
     "simple_rnn": seqjax.simple_rnn,
 }
-PRODUCT = 2048  # rows and columns of the matrices whose product tells what the machine can do
+PRODUCT = 2048  # rows and columns of the large matrices whose product is the reference rate
 
 
 def seqjax_layer(cell: str, sizes: Sizes) -> Layer:
@@ -131,7 +131,7 @@ LAYERS = {
 
 @cache
 def placed(seed: int, shape: tuple[int, ...], axis: int = 0) -> jax.Array:
-    """Draws an array and cuts an axis, the batch, into a part for each device, where that goes."""
+    """Draws an array and shards its batch axis over the devices, if the batch divides evenly."""
     return jax.device_put(unroll_work.normal(seed, shape), _sharding(shape[axis], *axis * [None], "batch"))
 
 
@@ -141,7 +141,7 @@ def _sharding(rows: int, *axes: str | None) -> NamedSharding:
 
 
 def layer_products(cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, tuple]:
-    """The products that a layer forms, with next to nothing beside them: those of a step wait for the step before."""
+    """Returns the matrix products of a layer, with little else, and their arguments; a step waits for the last."""
     batch, steps, inputs, hidden = sizes
     gates = unroll_work.GATES[cell]
     width = gates * hidden
@@ -174,7 +174,7 @@ def layer_products(cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, t
 
 
 def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> tuple[Callable, tuple]:
-    """Gives what is to be compiled, and its arguments: a layer, and the gradients of its parameters and inputs."""
+    """Returns the function to compile and its arguments; `gradient` adds the gradients of parameters and inputs."""
     if what == "product":
         a, b = jax.device_put((unroll_work.normal(0, (PRODUCT, PRODUCT)), unroll_work.normal(1, (PRODUCT, PRODUCT))))
         return jnp.matmul, (a, b)
@@ -194,12 +194,12 @@ def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> tuple[Callabl
 
 
 def prepare(*, what: str, cell: str, sizes: dict[str, int], gradient: bool) -> Callable[[], dict[str, Any]]:
-    """Gives what is to be timed; it returns what its compilation cost and told."""
+    """Returns the function to time; it returns its output shape, compile seconds, bytes and number of devices."""
     function, args = work(what=what, cell=cell, sizes=Sizes(**sizes), gradient=gradient)
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*args).compile()
     seconds = time.perf_counter() - start
-    analysis = compiled.memory_analysis()  # of one device
+    analysis = compiled.memory_analysis()  # per device
     needed = analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
     devices = len(jax.tree.leaves(args)[-1].sharding.device_set)
 

@@ -30,9 +30,9 @@ def random_lengths(cell: str, sizes: Sizes) -> tuple[torch.nn.Module, Callable]:
 
 
 def work(*, what: str, cell: str, sizes: Sizes, gradient: bool) -> Callable[[], tuple[torch.Tensor, ...]]:
-    """Gives what is to be timed: outputs, and the gradients of inputs and parameters."""
+    """Returns the function to time; `gradient` adds the gradients of inputs and parameters to its outputs."""
     rnn, apply = {"torch": layer, "torch_random_lengths": random_lengths}[what](cell, sizes)
-    rnn.train(gradient)  # without, oneDNN keeps nothing for a gradient
+    rnn.train(gradient)  # in evaluation mode, oneDNN keeps nothing for a gradient
     xs = torch.from_numpy(unroll_work.normal(0, (sizes.batch, sizes.steps, sizes.inputs)))
     if not gradient:
         return torch.no_grad()(lambda: (apply(xs),))

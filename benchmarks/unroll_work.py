@@ -1,4 +1,4 @@
-"""The work that all libraries in `unroll` do, and how much of it is matrix product."""
+"""The work that all libraries in `unroll` do, and the operations of its matrix products."""
 
 from functools import cache
 from typing import NamedTuple
@@ -17,16 +17,16 @@ class Sizes(NamedTuple):
 
 
 def flops(cell: str, sizes: Sizes, *, gradient: bool) -> int:
-    """Counts the operations of the products of a layer; the gradient has two products for each forward one."""
+    """Counts the operations of the matrix products of a layer; the gradient adds two for each forward product."""
     forward = 2 * sizes.batch * sizes.steps * (sizes.inputs + sizes.hidden) * GATES[cell] * sizes.hidden
     return 3 * forward if gradient else forward
 
 
-@cache  # one library's questions share their inputs
+@cache  # the questions to one library share their inputs
 def normal(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def random_lengths(sizes: Sizes) -> np.ndarray:
-    """Draws lengths from 1 to all steps."""
+    """Draws lengths from 1 to `sizes.steps`."""
     return np.random.default_rng(2).integers(1, sizes.steps, sizes.batch, endpoint=True)

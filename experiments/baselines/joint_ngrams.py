@@ -1,7 +1,7 @@
-"""The baseline of pronunciation: joint n-grams of letters and phonemes, by Phonetisaurus (Novak et al. 2016).
+"""Pronunciation baseline: joint n-grams of letters and phonemes, by Phonetisaurus (Novak et al. 2016).
 
-Expectation maximisation aligns the letters and phonemes of the training words, and an n-gram model of the aligned
-pairs, a weighted finite-state transducer, gives the most probable pronunciation of a new word.
+Expectation maximisation aligns the letters and phonemes of the training words. An n-gram model of the aligned pairs, a
+weighted finite-state transducer, predicts the most probable pronunciation of a new word.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def pronounce(train: Iterable[tuple[str, str]], words: Sequence[str]) -> list[str]:
-    """Gives the most probable pronunciation of each word, empty where there is none.
+    """Returns the most probable pronunciation of each word, or an empty string if there is none.
 
     Raises:
       subprocess.CalledProcessError: Phonetisaurus fails.
@@ -32,7 +32,7 @@ def pronounce(train: Iterable[tuple[str, str]], words: Sequence[str]) -> list[st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what other programs print, thousands of lines, off the terminal."""
+    """Discards the output of the subprocesses, which print thousands of lines."""
     kept = [os.dup(1), os.dup(2)]
     with open(os.devnull, "w") as nowhere:
         for number in (1, 2):

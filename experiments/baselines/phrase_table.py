@@ -1,9 +1,9 @@
-"""A baseline of translation: the longest phrases that the training pairs know, one after the other.
+"""Phrase-table baseline for translation: greedy longest match, phrase by phrase.
 
-Words are aligned by expectation maximisation with a prior for the diagonal (Dyer, Chahuneau and Smith 2013), in both
-directions, and the two alignments are grown together (Koehn, Och and Marcu 2003). Phrases of up to `LONGEST` words that
-are aligned with nothing outside of each other (Och and Ney 2004) make the table; each is translated as it most often
-was. There is no language model, and the order of the phrases is that of the source.
+Expectation maximisation with a prior for the diagonal (Dyer, Chahuneau and Smith 2013) aligns the words in both
+directions. The two alignments are then symmetrized (Koehn, Och and Marcu 2003). The table holds phrases of up to
+`LONGEST` words that are aligned with nothing outside each other (Och and Ney 2004), each with its most frequent
+translation. There is no language model, and the phrases keep the order of the source.
 """
 
 import re
@@ -12,17 +12,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-LONGEST = 5
-LONGEST_SENTENCE = 40  # words of the sentences that are aligned
+LONGEST = 5  # words of a source phrase
+LONGEST_SENTENCE = 40  # words; pairs with a longer sentence are not aligned
 ITERATIONS = 5
-TENSION = 4.0  # of the prior: how fast it falls with the distance from the diagonal
+TENSION = 4.0  # how fast the prior falls with the distance from the diagonal
 
-Points = set[tuple[int, int]]  # of an alignment: a source position and a target position
+Points = set[tuple[int, int]]  # aligned (source position, target position)
 Span = tuple[int, int]
 
 
 def translate(train: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[str]:
-    """Translates sources by the phrases of the training pairs; a word that stands in none stays as it is."""
+    """Translates sources with the phrases of the training pairs; a word in no known phrase is copied."""
     pairs = [(words(source), words(target)) for source, target in train]
     pairs = [pair for pair in pairs if max(map(len, pair)) <= LONGEST_SENTENCE]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -34,7 +34,7 @@ def translate(train: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[
 
 
 def words(text: str) -> list[str]:
-    """Cuts a text into words and signs, each with the space before it, so that joined they are the text again."""
+    """Splits a text into words and punctuation marks, each with its leading space; joining them restores the text."""
     return re.findall(r"\s*(?:\w+|[^\w\s])", text)
 
 
@@ -49,10 +49,10 @@ def align(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Iterator[Poin
 
 
 def grow(points: Points, union: Points) -> Points:
-    """Adds neighbours of points from the union, as long as one brings a word that has no point yet."""
+    """Adds neighbours of points from the union, as long as one aligns a word that has no point yet."""
     points, waiting = set(points), sorted(points)
     sources, targets = ({point[side] for point in points} for side in (0, 1))
-    for i, j in waiting:  # which grows
+    for i, j in waiting:  # grows during the loop
         for new in ((i + di, j + dj) for di in (-1, 0, 1) for dj in (-1, 0, 1)):
             if new in union and new not in points and (new[0] not in sources or new[1] not in targets):
                 points.add(new)
@@ -63,7 +63,7 @@ def grow(points: Points, union: Points) -> Points:
 
 
 def phrases(points: Points, source_length: int, target_length: int) -> Iterator[tuple[Span, Span]]:
-    """Gives the spans of source and target of which no word is aligned with one outside of the other."""
+    """Yields the pairs of source and target spans in which no word is aligned with one outside the other span."""
     of_source, of_target = defaultdict(list), defaultdict(list)
     for i, j in points:
         of_source[i].append(j)
@@ -77,26 +77,26 @@ def phrases(points: Points, source_length: int, target_length: int) -> Iterator[
                 continue
             stop = last + 1
             yield (start, end), (first, stop)
-            while stop < target_length and stop not in of_target:  # what is not aligned may belong to it
+            while stop < target_length and stop not in of_target:  # an unaligned word may belong to the phrase
                 stop += 1
                 yield (start, end), (first, stop)
 
 
 def _number(texts: Sequence[Sequence[str]]) -> list[np.ndarray]:
-    """Numbers the words of texts, in lower case and without their spaces."""
+    """Maps the words of texts to integers, ignoring case and leading spaces."""
     numbers: dict[str, int] = {}
     return [np.array([numbers.setdefault(w.strip().lower(), len(numbers)) for w in text]) for text in texts]
 
 
 def _most_likely(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> Iterator[list[int]]:
-    """Gives for each target the position of each of its words' source."""
+    """Yields, for each target, the most likely source position of each of its words."""
     base = 1 + max(int(target.max()) for target in targets)
-    links = [source * base + target[:, None] for source, target in zip(sources, targets, strict=True)]  # all to all
+    links = [source * base + target[:, None] for source, target in zip(sources, targets, strict=True)]  # all pairs
     pairs, pair = np.unique(np.concatenate([link.ravel() for link in links]), return_inverse=True)
-    choices = np.repeat([link.shape[1] for link in links], [link.shape[0] for link in links])  # of each target word
+    choices = np.repeat([link.shape[1] for link in links], [link.shape[0] for link in links])  # per target word
     starts = np.cumsum(choices) - choices
     prior = np.concatenate([_diagonal(*link.shape).ravel() for link in links])
-    probability = np.ones(len(pairs))  # of a target word, given a source word
+    probability = np.ones(len(pairs))  # of a target word given a source word
     for _ in range(ITERATIONS):
         weights = prior * probability[pair]
         weights /= np.repeat(np.add.reduceat(weights, starts), choices)
@@ -109,7 +109,7 @@ def _most_likely(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -
 
 
 def _diagonal(targets: int, sources: int) -> np.ndarray:
-    """The prior of an alignment, by the distance of the two places, each in proportion to its sentence."""
+    """Returns the unnormalised alignment prior [targets, sources], from the distance of the relative positions."""
     places = [(np.arange(count) + 0.5) / count for count in (targets, sources)]
     return np.exp(-TENSION * np.abs(np.subtract.outer(*places)))
 

@@ -53,7 +53,7 @@ def prepared(name: str) -> "tfds.core.DatasetBuilder":
     with blame("dataset", name):
         found = builder(name)
         if not found.is_prepared():
-            print(f"Preparing {name} in {found.data_dir}, which is done once.")
+            print(f"Preparing {name} in {found.data_dir} (only once).")
         brings_its_data = type(found).__module__.startswith(__name__)  # so TFDS has nothing to download
         try:
             with contextlib.redirect_stdout(io.StringIO()) if brings_its_data else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""What data sets share whose examples have a key: examples of one key are in one part, whatever else there is."""
+"""Base class of data sets whose examples have a key, which alone decides the part that an example is in."""
 
 import abc
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,13 @@ from experiments import datasets
 
 
 class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A data set in the order of `read_examples`."""
+    """A data set whose parts keep the order of `read_examples`."""
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION: str
     HOMEPAGE: str | None = None
     LICENSE: str
-    HELD_OUT: dict[str, int]  # percent of the keys for "validation" and "test"
+    HELD_OUT: dict[str, int]  # percentage of the keys in "validation" and in "test"
 
     @property
     @abc.abstractmethod
@@ -25,11 +25,11 @@ class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def read_examples(self) -> Iterable[tuple[Any, ...]]:
-        """Gives the examples of all parts, the key before the features."""
+        """Returns the examples of all parts, each as its key followed by its features."""
 
     @classmethod
     def part_of(cls, key: str) -> str:
-        """Assigns a key to the part it is in."""
+        """Returns the part of a key."""
         return datasets.part_of(key, **cls.HELD_OUT)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -43,7 +43,7 @@ class KeyedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
+        del dl_manager  # nothing to download
         parts: dict[str, list[dict[str, Any]]] = {part: [] for part in ("train", "validation", "test")}
         for key, *example in self.read_examples():
             parts[self.part_of(key)].append(dict(zip(self.features, example, strict=True)))

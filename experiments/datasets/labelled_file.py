@@ -1,4 +1,4 @@
-"""What the data sets of labelled texts share: a text and its class."""
+"""Base class of data sets of labelled texts."""
 
 import abc
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,13 @@ from experiments.datasets.keyed import KeyedBuilder
 
 
 class Labelled(NamedTuple):
-    key: str  # texts of one key are in one part
+    key: str  # texts with the same key are in the same part
     text: str
     label: str
 
 
 class LabelledBuilder(KeyedBuilder, skip_registration=True):
-    """A data set of texts and their classes: 70% to train, 10% and 20%."""
+    """A data set of texts and their classes: 70% train, 10% validation, 20% test."""
 
     HELD_OUT = {"validation": 10, "test": 20}
     CLASSES: Sequence[str]
@@ -27,4 +27,4 @@ class LabelledBuilder(KeyedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def read_examples(self) -> Iterable[Labelled]:
-        """Gives the texts of all parts."""
+        """Returns the texts of all parts."""

@@ -1,4 +1,4 @@
-"""What the data sets of pairs share: a compressed file of lines with tabs, a source and a target."""
+"""Base class of data sets of pairs, and the reader of their compressed, tab-separated files."""
 
 import abc
 import re
@@ -13,32 +13,32 @@ from experiments.datasets.keyed import KeyedBuilder
 
 
 class Pair(NamedTuple):
-    key: str  # pairs of one key are in one part
+    key: str  # pairs with the same key are in the same part
     source: str
     target: str
 
 
 def read_rows(path: Path, columns: int | None = None) -> Iterator[list[str]]:
-    """Reads the lines of a compressed file, which hold so many columns each, or else two or more, none of them empty.
+    """Reads the rows of a compressed, tab-separated file: `columns` texts each, or two or more, and none of them empty.
 
     Raises:
-      ValueError: the file is damaged, or a line has another form.
+      ValueError: the file is damaged, or a line has a different form.
     """
     for number, line in enumerate(read_lines(path), 1):
         row = line.split("\t")
         if (len(row) != columns if columns else len(row) < 2) or not all(map(str.strip, row)):
             expected = columns or "two or more"
-            raise ValueError(f"{path}: line {number}: expected {expected} columns with tabs between, got {line!r}")
+            raise ValueError(f"{path}: line {number}: expected {expected} tab-separated columns, got {line!r}")
         yield row
 
 
 def letters_of(text: str) -> str:
-    """Gives the letters of a text in lower case: the same for texts that differ in nothing else."""
+    """Returns the letters of a text in lower case, a key that ignores case, digits, spaces and punctuation."""
     return re.sub(r"[\W\d_]+", "", text.lower())
 
 
 class PairBuilder(KeyedBuilder, skip_registration=True):
-    """A data set of texts and what is to be made of them, each pair once: 94% to train, 3% and 3%."""
+    """A data set of distinct pairs of source and target texts: 94% train, 3% validation, 3% test."""
 
     HELD_OUT = {"validation": 3, "test": 3}
 
@@ -48,7 +48,7 @@ class PairBuilder(KeyedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def read_pairs(self) -> Iterable[Pair]:
-        """Gives the pairs of all parts."""
+        """Returns the pairs of all parts."""
 
     def read_examples(self) -> Iterable[Pair]:
         first: dict[tuple[str, str], Pair] = {}

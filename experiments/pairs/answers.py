@@ -133,6 +133,6 @@ def _attention_weights(model: Seq2Seq, params: Any, pairs: data.PairBatch) -> ja
 
 
 def describe(source: str, answers: Sequence[Answer]) -> str:
-    """Formats a source and its answers, one a line, each with its log-probability."""
+    """Formats a source and its answers with their log-probabilities, one per line."""
     lines = [f"{answer.log_prob:8.2f}  {answer.text}" for answer in answers]
     return "\n".join([source, *lines])

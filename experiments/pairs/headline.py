@@ -30,6 +30,7 @@ KIND = Kind(
     source_symbols=subwords(4000),
     target_symbols=None,
     scores=bleu_and_chrf,
+    higher_is_better=("BLEU", "chrF"),
     baselines={"the first words": first_words},
     length_penalty=mean_log_prob,
     defaults={

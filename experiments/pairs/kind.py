@@ -21,6 +21,7 @@ class Kind(NamedTuple):
     source_symbols: Symbolizer
     target_symbols: Symbolizer | None  # None: one vocabulary for both, built from both
     scores: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]]  # answers, their references -> scores
+    higher_is_better: tuple[str, ...]  # the names of scores of which this is true
     baselines: dict[str, Callable[[Pairs, Sequence[str]], list[str]]]  # training pairs, sources -> answers
     beams: tuple[int, ...] = (1, 5)
     length_penalty: penalties.LengthPenalty = penalties.no_penalty

@@ -33,6 +33,7 @@ KIND = Kind(
     source_symbols=separated(""),
     target_symbols=separated(" "),
     scores=error_rates,
+    higher_is_better=(),
     baselines={"the nearest spelling": nearest_source},
     beams=(1, 5, 10),
     read=lambda line: line.strip().lower(),

@@ -33,6 +33,7 @@ SYNTAX_TREE = Kind(
     source_symbols=subwords(2000),
     target_symbols=None,
     scores=scores,
+    higher_is_better=("% exact", "% that parse"),
     baselines={"the tree of the nearest expression": nearest_source},
     defaults={"batch_size": 64, "max_length": 50, "epochs": 1.4, "copying": True},
 )

@@ -23,6 +23,7 @@ KIND = Kind(
     source_symbols=subwords(4000),
     target_symbols=None,
     scores=chrf,
+    higher_is_better=("chrF",),
     baselines={"the most frequent reply": most_frequent, "the reply to the nearest prompt": nearest_source},
     length_penalty=mean_log_prob,
     defaults={"batch_size": 64, "max_length": 30, "epochs": 1.2},

@@ -36,6 +36,7 @@ KIND = Kind(
     source_symbols=subwords(4000),
     target_symbols=None,
     scores=bleu_and_chrf,
+    higher_is_better=("BLEU", "chrF"),
     baselines={
         "the source": copy_source,
         "a phrase table": phrase_table.translate,

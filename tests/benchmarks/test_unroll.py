@@ -96,7 +96,7 @@ def test_a_run_cuts_the_batch_among_the_devices_and_leaves_out_what_is_missing(m
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     points = [SIZES._replace(batch=rows) for rows in (2 * cores, 1)]
     measured = unroll.run(["simple_rnn"], points, ["seqjax_one_device", "absent"], 1, said.append)
-    assert said[0] == "absent is not in the tables, for it is not installed."
+    assert said[0] == "absent is not in the tables, because it is not installed."
     assert "jax " in said[1] and "GFLOP/s" in said[2] and f"| {2 * cores}, 5, 3, 4 |" in said[3]
     told = [each.told["seqjax"] for each in measured["simple_rnn", True].values()]
     assert [each["devices"] for each in told] == [cores, 1]
@@ -124,7 +124,7 @@ def test_tables_hold_medians_ratios_and_means():
     points = {sizes: each, sizes._replace(batch=8): faster}
     names = ["seqjax", "torch", "keras", "haiku"]
     text = unroll.report_times("lstm", False, points, names)
-    assert "| seqjax | share of product | compiles in | products alone | torch | haiku |" in text
+    assert "| seqjax | share of matmul rate | compile time | matmuls alone | torch | haiku |" in text
     # 10 steps of a product of 100 by 200, beside one of 100 x 100 by 100
     assert "| 1, 10, 50, 50 | 200.0 | 20% | 1.2 s | 100.0 (0.50) | 300.0 (1.50) | 800.0 (4.00) |" in text
     assert "| geometric mean |  |  |  | 0.71 | 1.22 | 2.00 |" in text

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from experiments import datasets, word_vectors
+from experiments import datasets
+from experiments.datasets import word_vectors
 from experiments.datasets.sentiment import sentiment
 from seqjax.data import read_labelled_dataset
 

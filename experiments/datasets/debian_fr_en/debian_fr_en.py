@@ -1,11 +1,11 @@
 """Sentences of Debian's package descriptions, English and French, as a TFDS data set of pairs.
 
-`sentence_pairs.tsv.xz` holds 62,902 sentences of at most 60 words, one a line, English and then French, of the
-descriptions in Debian 12 and their translations by the Debian Description Translation Project.
+`sentence_pairs.tsv.xz` holds 62,902 sentences of at most 60 words, one pair per line, English and then French. They are
+from the package descriptions in Debian 12 and their translations by the Debian Description Translation Project.
 
-French typography, in which the translators differ, is made one: a space for every space that keeps words together
-(some wrote it as a dot), one apostrophe, one dash. The 46 of more than 400 characters, lists mostly, are left out.
-Sentences that differ only in case, figures and punctuation are in one part.
+The translators' typography differs, so it is normalised: a plain space replaces every no-break space (some wrote it as
+a dot), and there is one apostrophe and one dash. The 46 sentences of more than 400 characters, mostly lists, are left
+out. Sentences that differ only in case, digits and punctuation are in the same part.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ TYPOGRAPHY = str.maketrans({"⋅": " ", "’": "'", "‘": "'", "–": "-", "—
 
 
 def plain(text: str) -> str:
-    """Writes a sentence with one sort of space, of apostrophe and of dash."""
+    """Normalises the spaces, apostrophes and dashes of a sentence."""
     return " ".join(text.translate(TYPOGRAPHY).split())
 
 
 def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
-    """Reads the sentences, English and French.
+    """Reads the sentence pairs, English and French.
 
     Raises:
       ValueError: the file is damaged, or a line is not two sentences.
@@ -37,7 +37,7 @@ def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
 
 
 class DebianFrEn(PairBuilder):
-    """English sentences and their French translations; 94% of them to train, 3% and 3%."""
+    """English sentences and their French translations: 94% train, 3% validation, 3% test."""
 
     DESCRIPTION = "Debian's package descriptions, sentence by sentence: English, and French by Debian's translators."
     LICENSE = "Each description is under the licence of its package, all free by Debian's guidelines."

@@ -1,1 +1,1 @@
-"""Debian's package descriptions and the synopses that stand above them."""
+"""Debian's package descriptions and their synopses."""

@@ -1,8 +1,8 @@
-"""Debian's package descriptions and the line that a person wrote above each, as a TFDS data set of pairs.
+"""Debian's package descriptions and their hand-written one-line synopses, as a TFDS data set of pairs.
 
-`synopses.tsv.xz` holds 39,921 packages of Debian 12, one a line: the synopsis, and the description to its 60th word.
-Half of that is taken, for what a package is stands first. Of those that share it, the first is taken. Synopses that
-differ only in case, figures and punctuation are in one part.
+`synopses.tsv.xz` holds 39,921 packages of Debian 12, one per line: the synopsis, and the first 60 words of the
+description. The data set uses 30 words, because a description begins with what the package is. Of the packages that
+share these words, the first is kept. Synopses that differ only in case, digits and punctuation are in the same part.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ WORDS = 30  # of a description
 
 
 def read_synopses(path: Path = PATH) -> Iterator[Pair]:
-    """Reads the beginnings of descriptions, each once, and their synopses.
+    """Reads the distinct beginnings of descriptions and their synopses.
 
     Raises:
       ValueError: the file is damaged, or a line is not a synopsis and a description.
@@ -31,9 +31,9 @@ def read_synopses(path: Path = PATH) -> Iterator[Pair]:
 
 
 class DebianSynopsis(PairBuilder):
-    """Descriptions of packages and their synopses; 94% of them to train, 3% and 3%."""
+    """Descriptions of packages and their synopses: 94% train, 3% validation, 3% test."""
 
-    VERSION = tfds.core.Version("1.1.0")  # before, 60 words
+    VERSION = tfds.core.Version("1.1.0")  # 1.0.0 used 60 words
     DESCRIPTION = "Debian's package descriptions, their first 30 words, and the one-line synopsis of each."
     LICENSE = "Each description is under the licence of its package, all free by Debian's guidelines."
 

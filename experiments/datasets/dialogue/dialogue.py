@@ -1,8 +1,8 @@
-"""Conversations between two people as a TFDS data set of what one says and what the other replies.
+"""Conversations between two people as a TFDS data set of turns and the replies to them.
 
-`conversations.tsv.xz` holds the turns of 2,000 conversations, one a line, from the PyPI package `chitchat-dataset`
-0.9.0 (Myers et al. 2020). Each turn after the first replies to the one before it. A conversation is in one part; what
-was said and replied in the same words before is left out, and so are turns of more than 400 characters.
+`conversations.tsv.xz` holds the turns of 2,000 conversations, one conversation per line, from the PyPI package
+`chitchat-dataset` 0.9.0 (Myers et al. 2020). Each turn after the first replies to the turn before it. All pairs of a
+conversation are in the same part. Repeated pairs and turns of more than 400 characters are left out.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ LONGEST = 400  # characters
 
 
 def read_replies(path: Path = PATH) -> Iterator[Pair]:
-    """Reads the conversations, as pairs of a turn and the one that follows.
+    """Reads the conversations as pairs of a turn and the next turn.
 
     Raises:
-      ValueError: the file is damaged, or a line has less than two turns.
+      ValueError: the file is damaged, or a line has fewer than two turns.
     """
     for turns in read_rows(path):
         for turn, reply in pairwise(turns):
@@ -28,7 +28,7 @@ def read_replies(path: Path = PATH) -> Iterator[Pair]:
 
 
 class Dialogue(PairBuilder):
-    """What is said and what is replied; 94% of the conversations to train, 3% and 3%."""
+    """Turns and their replies; of the conversations, 94% train, 3% validation, 3% test."""
 
     DESCRIPTION = "Conversations between two people who write to each other in everyday English."
     LICENSE = "MIT"

@@ -1,10 +1,10 @@
-"""ListOps (Nangia and Bowman 2018) as a TFDS data set: nested operations on lists of digits, and what they come to.
+"""ListOps (Nangia and Bowman 2018) as a TFDS data set: nested operations on lists of digits, and their values.
 
     [MAX 2 9 [MIN 4 7 ] 0 ]  is 9
 
-Nothing is downloaded: the expressions are drawn by the published rules. An expression is an operation with probability
-0.25, unless it is 20 deep, and else a digit; an operation is MIN, MAX, MED (the median, rounded down) or SM (the sum
-modulo 10) of 2 to 5 expressions. Of what is drawn, 30,000 different operations of at most 100 symbols are kept.
+Nothing is downloaded; the expressions are drawn by the published rules. An expression is an operation with probability
+0.25 and otherwise a digit; at depth 20 it is always a digit. An operation is MIN, MAX, MED (the median, rounded down)
+or SM (the sum modulo 10) of 2 to 5 expressions. The data set keeps 30,000 different operations of at most 100 symbols.
 """
 
 import random
@@ -37,10 +37,10 @@ def draw(rng: random.Random, depth: int = 1) -> list[str]:
 
 
 def value_of(symbols: list[str]) -> int:
-    """Works out an expression.
+    """Evaluates an expression.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the symbols are not exactly one expression.
     """
     open_operations: list[tuple[str, list[int]]] = [("", [])]
     for symbol in symbols:
@@ -60,7 +60,7 @@ def value_of(symbols: list[str]) -> int:
 
 
 def expressions(count: int = EXPRESSIONS) -> Iterator[list[str]]:
-    """Draws different operations of at most `MAX_SYMBOLS` symbols, the same at each call."""
+    """Draws different operations of at most `MAX_SYMBOLS` symbols; every call draws the same ones."""
     rng = random.Random(SEED)
     known = set()
     while len(known) < count:
@@ -72,10 +72,10 @@ def expressions(count: int = EXPRESSIONS) -> Iterator[list[str]]:
 
 
 class Listops(KeyedBuilder):
-    """Expressions, symbols with spaces between them, and their values; 90% to train, 5% and 5%."""
+    """Expressions, as space-separated symbols, and their values: 90% train, 5% validation, 5% test."""
 
     DESCRIPTION = "ListOps: nested operations on lists of digits."
-    LICENSE = "Apache-2.0, as the program that draws it; the rules are those of Nangia and Bowman (2018)."
+    LICENSE = "Apache-2.0, like the program that draws it; the rules are those of Nangia and Bowman (2018)."
     HELD_OUT = {"validation": 5, "test": 5}
 
     @property

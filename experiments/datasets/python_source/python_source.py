@@ -1,7 +1,7 @@
-"""The source text of Python's standard library, the one that reads this, as a TFDS data set.
+"""The source text of the standard library of the running Python, as a TFDS data set.
 
-An example is a module. Those that are no part of a package are taken, in Python 3.11 168 of them with 4.7 million
-characters. The version of the data set is that of Python.
+An example is a module. The data set holds the modules outside packages: in Python 3.11, 168 modules with 4.7 million
+characters. Its version is the Python version.
 """
 
 import sysconfig
@@ -16,7 +16,7 @@ from experiments.datasets.python_stdlib.python_stdlib import PythonStdlib, modul
 
 
 class PythonSource(KeyedBuilder):
-    """The text of modules; 90% of them to train, 5% and 5%."""
+    """The text of modules: 90% train, 5% validation, 5% test."""
 
     VERSION = PythonStdlib.VERSION
     DESCRIPTION = PythonStdlib.DESCRIPTION

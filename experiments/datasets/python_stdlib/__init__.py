@@ -1,1 +1,1 @@
-"""Python's own standard library, as pairs."""
+"""Pairs from Python's standard library."""

@@ -1,9 +1,10 @@
-"""Python's standard library, the one that reads this, as TFDS data sets of pairs.
+"""The standard library of the running Python, as TFDS data sets of pairs.
 
-`python_stdlib/expressions` pairs an expression, as `ast.unparse` writes it, with its syntax tree as `ast.dump` does,
-less what the expression cannot tell, `Load()` or `Store()`. `python_stdlib/signatures` pairs the first sentence of a
-function's docstring with its signature. Files are read in the order of their names, tests left out; a pair stands where
-it stands first. Pairs of one source are in one part. The version of the data set is that of Python.
+`python_stdlib/expressions` pairs an expression, as `ast.unparse` writes it, with its syntax tree, as `ast.dump` writes
+it without the contexts such as `Load()` or `Store()`, which the expression does not show. `python_stdlib/signatures`
+pairs the first sentence of a function's docstring with its signature. Files are read in the order of their names,
+without tests; a repeated pair keeps its first place. Pairs with the same source are in the same part. The version of
+the data set is the Python version.
 """
 
 import ast
@@ -22,10 +23,10 @@ LONGEST = 60  # characters of an expression
 
 
 def module_paths(folder: Path, pattern: str) -> list[Path]:
-    """Lists the modules of a library, each from its folder, by their names.
+    """Lists the modules of a library, as sorted paths relative to its folder.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there are no modules.
     """
     paths = sorted(path.relative_to(folder) for path in folder.glob(pattern))
     if not paths:
@@ -37,22 +38,22 @@ def read_modules(folder: Path) -> Iterator[ast.Module]:
     """Parses the modules of a library.
 
     Raises:
-      FileNotFoundError: there is none.
-      SyntaxError: one is not of this version of Python; names file and line.
+      FileNotFoundError: there are no modules.
+      SyntaxError: a module is not valid in this version of Python; the message names file and line.
     """
     for path in module_paths(folder, "**/*.py"):
         if not {"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages"} & {*path.parts}:
-            with warnings.catch_warnings(action="ignore"):  # of the library's own syntax
+            with warnings.catch_warnings(action="ignore"):  # syntax warnings of the library
                 yield ast.parse((folder / path).read_bytes(), str(folder / path))
 
 
 def tree_of(expression: ast.expr) -> str:
-    """Writes a syntax tree as the calls that make it."""
+    """Writes a syntax tree as the constructor calls that build it, without expression contexts."""
     return re.sub(r", (Load|Store|Del)\(\)", "", ast.dump(expression, annotate_fields=False))
 
 
 def expressions(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Gives the expressions of all statements and their trees, those that are more than a name or a constant."""
+    """Yields the expressions of all statements with their trees, except single names and constants."""
     for statement in ast.walk(module):
         if isinstance(statement, ast.stmt):
             for node in ast.iter_child_nodes(statement):
@@ -63,7 +64,7 @@ def expressions(module: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def signatures(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Gives the first sentences of docstrings and the signatures of their functions."""
+    """Yields the first sentences of docstrings with the signatures of their functions."""
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef) and (docstring := ast.get_docstring(node)):
             sentence = " ".join(docstring.split("\n\n")[0].split()).split(". ")[0]
@@ -72,7 +73,7 @@ def signatures(module: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 class PythonStdlib(PairBuilder):
-    """Expressions and their syntax trees, or docstrings and signatures; 94% to train, 3% and 3%."""
+    """Expressions and their syntax trees, or docstrings and signatures: 94% train, 3% validation, 3% test."""
 
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="expressions", description="An expression and its syntax tree."),

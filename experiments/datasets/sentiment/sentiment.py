@@ -1,14 +1,14 @@
 """Tweets and sentences of movie reviews, positive and negative (Hutto and Gilbert 2014), as a TFDS data set.
 
-`tweets.tsv.xz` and `movie_reviews.tsv.xz` hold 4,200 tweets and 10,605 sentences of reviews, one a line: the mean of
-what 20 people said, from -4, extremely negative, to 4, and the text. Taken from the source archive of the PyPI package
-`vaderSentiment` 3.3.2, whose authors had them rated to try its rules on them.
+`tweets.tsv.xz` and `movie_reviews.tsv.xz` hold 4,200 tweets and 10,605 sentences of reviews, one per line: the mean
+rating of 20 people, from -4, extremely negative, to 4, and the text. The files are from the source archive of the PyPI
+package `vaderSentiment` 3.3.2, whose authors collected the ratings to test its rules.
 
-What the mean rating rounds to 0 is neutral, and dropped: 768 tweets and 533 sentences. Of the others the sign is the
-label.
+Texts with a mean rating that rounds to 0 are neutral and are dropped: 768 tweets and 533 sentences. The sign of the
+rating is the label of the others.
 
-Some texts stand there twice, told apart by capitals and punctuation alone ("Anger is ugly." and "ANGER IS UGLY!"):
-those of the same words are in one part.
+Some texts occur twice and differ only in case and punctuation ("Anger is ugly." and "ANGER IS UGLY!"). Texts with the
+same words are in the same part.
 """
 
 import html
@@ -47,17 +47,17 @@ def read_ratings(path: Path) -> list[Rated]:
 
 
 def is_neutral(rating: float) -> bool:
-    """Whether the mean rating is nearer to 0 than to 1 or -1."""
+    """Returns whether the mean rating is nearer to 0 than to 1 or -1."""
     return abs(rating) < 0.5
 
 
 def words_of(text: str) -> str:
-    """Gives the words of a text in lower case: the same for texts that differ in nothing else."""
+    """Returns the words of a text in lower case, a key that ignores case and punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 class Sentiment(LabelledBuilder):
-    """A text and whether it is positive or negative."""
+    """Texts and whether they are positive or negative."""
 
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="tweets", description="Tweets."),

@@ -1,11 +1,12 @@
 """Splice junctions of primate DNA (Towell, Noordewier and Shavlik 1991) as a TFDS data set.
 
-Where a gene is read, its introns are cut out of it, and what is left, its exons, is spliced. `splice.tsv.xz` holds
-3,186 windows of 60 letters, one a line: the class and the window, in the middle of which an exon ends and an intron
-begins (`ei`, a donor), an intron ends and an exon begins (`ie`, an acceptor), or neither (`n`). StatLog's version of
-the data, taken from the R package `mlbench` 2.1-3.1.
+When a gene is expressed, its introns are cut out and the remaining exons are spliced. `splice.tsv.xz` holds 3,186
+windows of 60 letters, one per line: the class and the window. In the middle of the window an exon ends and an intron
+begins (`ei`, a donor), an intron ends and an exon begins (`ie`, an acceptor), or neither (`n`). The file is StatLog's
+version of the data, taken from the R package `mlbench` 2.1-3.1.
 
-A window that stands there several times is one example; one of two classes is dropped. 70% to train, 10% and 20%.
+A window that occurs several times is one example; a window with two classes is dropped. The split is 70% train, 10%
+validation, 20% test.
 """
 
 import re
@@ -36,7 +37,7 @@ def read_windows(path: Path = PATH) -> dict[str, str]:
 
 
 class Splice(LabelledBuilder):
-    """A window of DNA and what is in the middle of it."""
+    """Windows of DNA and the class of the junction in the middle."""
 
     DESCRIPTION = "Windows of 60 nucleotides of primate DNA: donor, acceptor or neither in the middle."
     HOMEPAGE = "https://archive.ics.uci.edu/dataset/69"
