@@ -154,7 +154,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
             * compression.ppmd_bits_per_character(known_in_all_keys, splits.test, order=order)
             for order in (8, 16)
         }
-        return ngrams | {"bits per step, a note is held or drawn anew": hold_bits_per_step(known, splits.test)}
+        return ngrams | {"bits per step, held or redrawn notes": hold_bits_per_step(known, splits.test)}
 
     return task._replace(title=f"four voices, {settings.dataset}", test=Test(test, baselines))
 

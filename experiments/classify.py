@@ -261,7 +261,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
             unit="text",
         ),
         validation=Validation("accuracy", evaluate, sample, figures),
-        test=Test(test, baselines=lambda: text_classification.all_scores(splits, classes)),
+        test=Test(test, lambda: text_classification.all_scores(splits, classes), ("accuracy", "macro F1")),
         symbols={"classes": list(classes), "units": units, "vocabulary": vocabulary.to_list()},
     )
 

@@ -202,7 +202,7 @@ def t9_test(trained: Trained, splits: data.TextSplits) -> tuple[dict[str, float]
     prompts = [text[place.start() - first : place.start()] for place in places]
 
     known = frequency_dictionary(splits.train)
-    ways = {"the model": [], "the dictionary": [], "both, their mean": []}
+    ways = {"the model": [], "a frequency dictionary": [], "the mean of both": []}
     for pressed, choices in zip(keys, make_typing(trained)(prompts, keys), strict=True):
         in_lower_case = Counter()
         for word, probability in choices:
@@ -217,8 +217,8 @@ def t9_test(trained: Trained, splits: data.TextSplits) -> tuple[dict[str, float]
     }
     by_letter = sum(multitap(word) + 1 for word in words) / sum(len(word) + 1 for word in words)
     return (
-        scores["the model"] | scores["both, their mean"],
-        scores["the dictionary"] | {"keystrokes per character, no help, letter by letter": by_letter},
+        scores["the model"] | scores["the mean of both"],
+        scores["a frequency dictionary"] | {"keystrokes per character, no help, letter by letter": by_letter},
     )
 
 
@@ -291,9 +291,9 @@ def main(settings: Settings) -> None:
     if settings.t9_test:
         start = time.monotonic()
         results = t9_test(trained, language_model.read_splits(trained.settings))
-        title = f"words from the keys of a telephone, {trained.settings.text or trained.settings.dataset}"
+        title = f"T9 keypad entry, {trained.settings.text or trained.settings.dataset}"
         repeated = f"{command('completion', settings)} --t9_test --run_folder=runs/..."
-        report(title, repeated, (time.monotonic() - start) / 60, *results, settings.record)
+        report(title, repeated, (time.monotonic() - start) / 60, *results, ["% words right"], settings.record)
     elif settings.interactive:
         type_what_is_keyed(trained, text, read_keys())
     elif settings.t9 is not None:

@@ -151,7 +151,8 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
     loss_fn = make_loss(model)
     eval_step = make_eval_step(loss_fn)
     shape = {"batch_size": settings.batch_size, "length": settings.length}
-    steps_per_epoch = data.batches_per_epoch(len(train_ids), **shape)
+    with blame("batch_size", settings.batch_size):
+        steps_per_epoch = data.batches_per_epoch(len(train_ids), **shape)
     steps = round(settings.epochs * steps_per_epoch)
 
     def init(key: jax.Array) -> tuple[Any, Any]:

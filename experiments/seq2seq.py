@@ -272,7 +272,7 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits) -> Task:
         objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
         batches=Batches(batch, steps, steps_per_epoch, units_per_step=settings.batch_size, unit=kind.unit),
         validation=Validation(f"nats_per_{name(kind.target)}", evaluate, sample, figures),
-        test=Test(lambda params: test_scores(answerer, decode, params, test), baselines),
+        test=Test(lambda params: test_scores(answerer, decode, params, test), baselines, kind.higher_is_better),
         symbols={
             f"{name(kind.source)}s": symbols.source.to_json(),
             f"{name(kind.target)}s": symbols.target.to_json(),

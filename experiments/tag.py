@@ -217,7 +217,7 @@ def make_task(settings: Settings, splits: data.TagSplits) -> Task:
             unit="word",
         ),
         validation=Validation("nats_per_tag", evaluate, sample, figures),
-        test=Test(test, baselines),
+        test=Test(test, baselines, ("% accuracy", "% accuracy on unknown words")),
         symbols={"words": words.to_list(), "letters": letters.to_list(), "tags": tags.to_list()},
     )
 

@@ -80,7 +80,7 @@ def test_saliency_maps_colour_what_speaks_for_and_against():
 def test_saliency_maps_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="^maps: expected at least one, got none"):
         saliency_maps([], label="")
-    with pytest.raises(ValueError, match=r"^maps\[0\].weights: expected 3, one a symbol, got 2"):
+    with pytest.raises(ValueError, match=r"^maps\[0\].weights: expected 3, one per symbol, got 2"):
         saliency_maps([SaliencyMap(np.zeros(2), "abc", "")], label="")
 
 

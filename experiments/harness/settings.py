@@ -252,7 +252,8 @@ def _check_values(settings: Any) -> None:
             and (below is None or value < below)
         )
         if not allowed:
-            raise UsageError(f"--{field.name}={value}: expected {_bounds(field.declaration) or 'a finite number'}")
+            bounds = "" if value == math.inf else _bounds(field.declaration)
+            raise UsageError(f"--{field.name}={value}: expected {bounds or 'a finite number'}")
 
 
 def _known(settings: type, recorded: Mapping[str, Any]) -> dict[str, Any]:

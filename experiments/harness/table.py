@@ -1,38 +1,74 @@
-"""The table of results: `python -m experiments.harness.table` writes it into the README from the recorded runs."""
+"""The tables of results: `python -m experiments.harness.table` writes them into the pages from the recorded runs."""
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-README = Path(__file__).parents[2] / "README.md"
-RESULTS = Path(__file__).parents[1] / "results"
-HEAD = "| task | command | minutes | measure | score | for comparison |"
+HOUSE = Path(__file__).parents[2]
+RESULTS = HOUSE / "experiments" / "results"
+
+FULL = "| task | command | minutes | measure | score | for comparison |"  # in docs/results.md
+SHORT = "| task | measure | score | best baseline | minutes |"  # in README.md
 
 
-def table() -> str:
-    """Writes Markdown rows for each file of `experiments/results/`, in the order of their names: one a measure."""
-    lines = [HEAD, "|---|---|---|---|---|---|"]
-    for path in sorted(RESULTS.glob("*.json")):
-        result = json.loads(path.read_text())
+def read_results() -> list[dict[str, Any]]:
+    """Reads the recorded results, in the order of their file names."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def full_table(results: list[dict[str, Any]]) -> str:
+    """Writes a row for each measure of each result."""
+    lines = [FULL, "|---|---|---|---|---|---|"]
+    for result in results:
         task = f"{result['task']} | `{result['command']}` | {result['minutes']}"
         for measure in dict.fromkeys(name.partition(", ")[0] for name in result["scores"]):
-            scores, baselines = (describe(result[part], measure) for part in ("scores", "baselines"))
-            lines.append(f"| {task} | {measure} | {scores} | {baselines} |")
+            scores, baselines = (_listed(figures_of(result[part], measure)) for part in ("scores", "baselines"))
+            lines.append(f"| {task} | {measure} {_arrow(result, measure)} | {scores} | {baselines} |")
             task = " | | "
     return "\n".join(lines)
 
 
-def describe(figures: dict[str, float], measure: str) -> str:
-    """Writes the figures of one measure, each with what stands after it in its name.
+def short_table(results: list[dict[str, Any]]) -> str:
+    """Writes a row for each result: the best score and the best baseline by the first measure that baselines have."""
+    lines = [SHORT, "|---|---|---|---|---|"]
+    for result in results:
+        measure = next(iter(result["baselines"])).partition(", ")[0]
+        scores, baselines = (figures_of(result[part], measure) for part in ("scores", "baselines"))
+        best = max if measure in result["higher_is_better"] else min
+        score = best(scores.values())
+        name = best(baselines, key=lambda name: baselines[name])
+        words = result["task"], f"{measure} {_arrow(result, measure)}", f"{score:.3f}", f"{baselines[name]:.3f} {name}"
+        lines.append(f"| {' | '.join(words)} | {result['minutes']} |")
+    return "\n".join(lines)
 
-    >>> describe({"BLEU, beam 1": 15.8, "chrF, beam 1": 38.0, "BLEU, beam 5": 16.2}, "BLEU")
-    '15.800 beam 1<br>16.200 beam 5'
+
+def figures_of(figures: Mapping[str, float], measure: str) -> dict[str, float]:
+    """Selects the figures of one measure, by the rest of their names.
+
+    >>> figures_of({"BLEU, beam 1": 15.8, "chrF, beam 1": 38.0, "BLEU, beam 5": 16.2}, "BLEU")
+    {'beam 1': 15.8, 'beam 5': 16.2}
     """
-    of_measure = {name.partition(", ")[2]: value for name, value in figures.items() if name.split(", ")[0] == measure}
-    return "<br>".join(f"{value:.3f} {what}".strip() for what, value in of_measure.items())
+    named = {tuple(name.partition(", ")[::2]): value for name, value in figures.items()}
+    return {rest: value for (of_measure, rest), value in named.items() if of_measure == measure}
+
+
+def _arrow(result: Mapping[str, Any], measure: str) -> str:
+    return "↑" if measure in result["higher_is_better"] else "↓"
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return "<br>".join(f"{value:.3f} {name}".strip() for name, value in figures.items())
+
+
+def _write(page: Path, head: str, table: Callable[[list[dict[str, Any]]], str]) -> None:
+    """Replaces the table under a heading line of a page."""
+    made = table(read_results()) + "\n"
+    page.write_text(re.sub(rf"^{re.escape(head)}\n(\|.*\n)*", lambda _: made, page.read_text(), flags=re.MULTILINE))
+    print(f"{page}: {made.count(chr(10)) - 2} rows")
 
 
 if __name__ == "__main__":
-    page = README.read_text()
-    README.write_text(re.sub(rf"^{re.escape(HEAD)}\n(\|.*\n)*", lambda _: table() + "\n", page, flags=re.MULTILINE))
-    print(f"{README}: the table has the {len(list(RESULTS.glob('*.json')))} results of {RESULTS}")
+    _write(HOUSE / "README.md", SHORT, short_table)
+    _write(HOUSE / "docs" / "results.md", FULL, full_table)

@@ -45,6 +45,7 @@ class Test(NamedTuple):
 
     scores: Callable[[Any], dict[str, float]]  # params -> scores
     baselines: Callable[[], dict[str, float]]  # the same measures of other models
+    higher_is_better: tuple[str, ...] = ()  # the measures of which this is true
 
 
 class Task(NamedTuple):

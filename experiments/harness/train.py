@@ -5,7 +5,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ def train(task: Task, config: Any, script: str) -> Path:
     with signals.answered(lambda number: signals.quit_now(number, how_to_go_on.capitalize())):
         scores, baselines = task.test.scores(params), task.test.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test set:")
-    report(task.title, progress["command"], minutes, scores, baselines, run_folder / "result.json", config.record)
+    paths = run_folder / "result.json", config.record
+    report(task.title, progress["command"], minutes, scores, baselines, task.test.higher_is_better, *paths)
     print(f"The run folder is {run_folder}")
     return run_folder
 
@@ -102,6 +103,7 @@ def report(
     minutes: float,
     scores: Mapping[str, float],
     baselines: Mapping[str, float],
+    higher_is_better: Sequence[str],
     *paths: str | Path | None,
 ) -> None:
     """Prints a result, and writes it to the files that are not None."""
@@ -112,12 +114,15 @@ def report(
         "machine": _machine(),
         "scores": scores,
         "baselines": baselines,
+        "higher_is_better": list(higher_is_better),
     }
     for path in paths:
         if path is not None:
             folder.write(Path(path), json.dumps(result, indent=1) + "\n")
     for name, value in {**scores, **baselines}.items():
-        print(f"  {value:7.3f}  {name}")
+        measure = name.partition(", ")[0]
+        direction = "higher" if measure in higher_is_better else "lower"
+        print(f"  {value:7.3f}  {name} ({direction} is better)")
 
 
 def _train(

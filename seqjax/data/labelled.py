@@ -60,10 +60,12 @@ def read_labelled_folder(path: str | os.PathLike[str]) -> tuple[LabelledSplits, 
       The parts, and the name of each class, in alphabetical order.
 
     Raises:
-      OSError: a file cannot be read.
+      OSError: there is no such folder, or a file cannot be read.
       ValueError: there are fewer than two classes, one without texts, too few to be cut, equal ones of two classes, or
         one that is empty or not UTF-8.
     """
+    if not Path(path).is_dir():
+        raise NotADirectoryError(f"{path}: expected a folder, found {'a file' if Path(path).exists() else 'nothing'}")
     files = sorted(Path(path).glob("*/*.txt"))
     if not files:
         raise ValueError(f"{path}: expected a folder of files <class>/<name>.txt, got none")

@@ -78,6 +78,14 @@ def test_a_class_without_texts_is_missed(tmp_path):
         read_labelled_folder(tmp_path)
 
 
+def test_an_absent_folder_is_not_an_empty_one(tmp_path):
+    with pytest.raises(NotADirectoryError, match="none: expected a folder, found nothing"):
+        read_labelled_folder(tmp_path / "none")
+    (tmp_path / "file").write_text("a text")
+    with pytest.raises(NotADirectoryError, match="file: expected a folder, found a file"):
+        read_labelled_folder(tmp_path / "file")
+
+
 @pytest.mark.parametrize(
     "texts, message",
     [

@@ -76,7 +76,7 @@ def test_a_run_scores_steps_and_writes_music(text, tmp_path, run_experiment):
     assert set(result["baselines"]) == {
         "bits per step, PPMd of order 8",
         "bits per step, PPMd of order 16",
-        "bits per step, a note is held or drawn anew",
+        "bits per step, held or redrawn notes",
     }
     assert (folder / "music.png").stat().st_size > 1000
     first = (folder / "music.mid").read_bytes()

@@ -104,8 +104,8 @@ def test_a_second_batch_of_the_same_shape_compiles_nothing(trained, compilations
 def test_test_of_typing_counts_words_of_the_test_text(trained):
     splits = data.TextSplits(FOX * 20, FOX * 6, FOX * 3)
     scores, baselines = completion.t9_test(trained, splits)
-    for way in ("the model", "the dictionary", "both, their mean"):  # here, no two words are on the same keys
-        found = baselines if way == "the dictionary" else scores
+    for way in ("the model", "a frequency dictionary", "the mean of both"):  # here, no two words are on the same keys
+        found = baselines if way == "a frequency dictionary" else scores
         assert (found[f"% words right, {way}"], found[f"keystrokes per character, {way}"]) == (100.0, 1.0)
     letters = [completion.multitap(word) + 1 for word in FOX.replace(".", "").split()]
     by_letter = sum(letters) / (len(FOX) - 1)
@@ -117,7 +117,7 @@ def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
     run_main("--t9_test", "--prompt=the", f"--record={tmp_path / 'row.json'}")
     row = json.loads((tmp_path / "row.json").read_text())
     assert row["command"] == "python -m experiments.completion --prompt=the --t9_test --run_folder=runs/..."
-    assert "% words right, the model" in row["scores"] and "% words right, the dictionary" in row["baselines"]
+    assert "% words right, the model" in row["scores"] and "% words right, a frequency dictionary" in row["baselines"]
 
 
 def test_main_types_word_after_word(run_main, capsys):

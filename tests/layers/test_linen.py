@@ -249,7 +249,7 @@ def test_step_refuses_what_does_not_fit(unchecked):
     states = (jnp.zeros((B, 3)),) * 2
     with pytest.raises(ValueError, match="^states: expected one for each of 2 layers, got 1"):
         model.apply(variables, states[:1], XS[:, 0], method="step")
-    with pytest.raises(ValueError, match="^bidirectional: a step forward cannot read what comes after it"):
+    with pytest.raises(ValueError, match="^bidirectional: expected False for a single step, got True"):
         model.clone(bidirectional=True).apply(variables, states, XS[:, 0], method="step")
 
 

@@ -467,9 +467,9 @@ def test_initialising_by_encoding_and_stepping_makes_the_same_parameters():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"decoder": Recurrent(seqjax.lstm(H), layers=2)}, "decoder: expected 1 layers, as the encoder, got 2"),
+        ({"decoder": Recurrent(seqjax.lstm(H), layers=2)}, "decoder: expected 1 layers, like the encoder, got 2"),
         ({"copying": True}, "copying: expected an attention"),
-        ({"decoder": Recurrent(seqjax.lstm(H), bidirectional=True)}, "decoder: expected one that reads forward alone"),
+        ({"decoder": Recurrent(seqjax.lstm(H), bidirectional=True)}, "decoder: expected unidirectional layers"),
         ({"copying": True, "attention": dot(), "unknown": V}, "unknown: expected a symbol below 5, got 5"),
     ],
 )  # fmt: skip
@@ -480,5 +480,5 @@ def test_refuses_settings_that_do_not_fit(settings, message):
 
 def test_refuses_sources_that_are_numbered_otherwise():
     model = MODELS["copying"].clone(source_size=V - 1)
-    with pytest.raises(ValueError, match="^source_size: expected at least 5, the target's, to copy, got 4"):
+    with pytest.raises(ValueError, match="^source_size: expected at least target_size, 5, to copy, got 4"):
         model.init(KEY, *map(jnp.asarray, (SOURCES, LENGTHS, INPUTS)))

@@ -122,5 +122,5 @@ def test_bad_arguments(unchecked):
             expected_risk(row, row, sharpness=sharpness)
     with pytest.raises(ValueError, match=r"a: expected one axis, got the shape \(2, 3\)"):
         edit_distance(jnp.zeros((2, 3), int), 3, jnp.zeros(3, int), 3)
-    with pytest.raises(ValueError, match=r"lengths: expected the shape \(2,\) of tokens less an axis, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"lengths: expected shape \(2,\), one per candidate, got \(3,\)"):
         first_of_equal(jnp.zeros((2, 3), int), jnp.zeros(3, int))

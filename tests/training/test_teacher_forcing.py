@@ -68,7 +68,7 @@ def test_inverse_sigmoid_decay_refuses_what_never_falls():
 
 
 def test_a_length_for_each_sequence(unchecked):
-    with pytest.raises(ValueError, match=r"^lengths: expected the shape \(2,\), as symbols have, got \(1,\)"):
+    with pytest.raises(ValueError, match=r"^lengths: expected shape \(2,\), one per sequence, got \(1,\)"):
         teacher_forcing(jnp.ones((2, 3), int), jnp.ones(1, int), bos=BOS, eos=EOS)
 
 

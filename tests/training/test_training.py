@@ -162,7 +162,7 @@ def test_eval_step_gets_no_key_and_hands_the_carry_on():
     [
         (lambda p, c, b, k: (p["w"], (c, {})), ValueError, r"got loss of shape \(3,\)"),
         (lambda p, c, b, k: (p["b"], (c, {"hits": p["w"]})), ValueError, r"got hits of shape \(3,\)"),
-        (lambda p, c, b, k: (p["b"], (c, {"loss": 1.0})), ValueError, r"names of metrics, got \['loss'\]"),
+        (lambda p, c, b, k: (p["b"], (c, {"loss": 1.0})), ValueError, r"reserved names, got \['loss'\]"),
         (lambda p, c, b, k: (p["b"], (c[None], {})), ValueError, r"carry float32\[\], got float32\[1\]"),
         (lambda p, c, b, k: (p["b"], (c > 0, {})), ValueError, r"carry float32\[\], got bool\[\]"),
         (lambda p, c, b, k: (p["b"], ({"h": c}, {})), ValueError, r"carry float32\[\], got absent"),
