@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GATES_DRAWN = ("gru", "lstm")
+GATE_NAMES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset gate", "u": "update gate"}
 SEQUENCES_PER_EPOCH = 8000  # of problems that are made up; as many as there are digits
 SCORED_AT_ONCE = 250  # sequences
 WINDOW = 40  # last steps whose contributions to gradients are drawn
@@ -146,7 +147,7 @@ def make_figures(cell: Cell, problem: Problem, settings: Settings) -> Callable[[
 
         shares = {}
         if settings.cell in GATES_DRAWN:
-            shares = {f"gate {letter}": saturation(gate) for letter, gate in gates(layer, states, inputs).items()}
+            shares = {GATE_NAMES[letter]: saturation(gate) for letter, gate in gates(layer, states, inputs).items()}
         return log_jacobian_norms(cell, layer, inputs), jax.lax.map(contributions, jnp.arange(window)), shares
 
     def figures(params: Any) -> dict[str, "Figure"]:

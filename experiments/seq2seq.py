@@ -251,7 +251,8 @@ def make_task(settings: Settings, kind: Kind, splits: data.PairSplits) -> Task:
         )
 
     def sample(params: Any, key: jax.Array) -> str:
-        return "\n".join(map(describe, shown, answer_shown(params)))
+        answers = map(describe, shown, answer_shown(params))
+        return "\n".join(["(each source, and its best answers with their log-probability)", *answers])
 
     def figures(params: Any) -> dict[str, "Figure"]:
         if settings.attention == "none":

@@ -1,4 +1,4 @@
-"""Figures; matplotlib, the extra `plots`, is imported only where one is drawn."""
+"""Figures. matplotlib, the extra `plots`, is imported only when a figure is drawn."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class AttentionMap(NamedTuple):
-    """What a decoder looked at: a row of weights over `S` source symbols for each of `T` target symbols."""
+    """Attention weights of a decoder: a row over `S` source symbols for each of `T` target symbols."""
 
     weights: Float[np.ndarray, "T S"]
     source: Sequence[str]
@@ -19,7 +19,7 @@ class AttentionMap(NamedTuple):
 
 
 class SaliencyMap(NamedTuple):
-    """What each of `T` symbols says for the class of their sequence; below zero, against it."""
+    """How much each of `T` symbols supports the class of their sequence; negative weights are evidence against it."""
 
     weights: Float[np.ndarray, " T"]
     symbols: Sequence[str]
@@ -30,7 +30,7 @@ def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: st
     """Draws a metric over the steps of training, one line for each part of the data.
 
     Args:
-      curves: for each part, by the name that the legend gives it, pairs of a step and the metric's value.
+      curves: pairs of a step and the metric's value for each part of the data, by its name in the legend.
       ylabel: name and unit of the metric.
 
     Returns:
@@ -46,7 +46,7 @@ def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: st
     axes = figure.add_subplot()
     for name, points in curves.items():
         steps, values = zip(*points, strict=True)
-        sparse = len(points) < 50  # so few that a line alone would hide where they are
+        sparse = len(points) < 50  # markers show where the points are
         axes.plot(steps, values, label=name, marker="o" if sparse else None, linewidth=2 if sparse else 1)
     axes.set(xlabel="step", ylabel=ylabel)
     axes.grid(alpha=0.3)
@@ -54,19 +54,20 @@ def learning_curve(curves: Mapping[str, Sequence[tuple[int, float]]], ylabel: st
     return figure
 
 
-def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) -> "Figure":
-    """Draws heat-maps of attention weights, three side by side, on one scale from 0, white, to 1.
+def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str, longest: int = 24) -> "Figure":
+    """Draws heat maps of attention weights, up to three side by side, on one scale from 0 (white) to 1.
 
     Args:
-      maps: what to draw.
-      xlabel: what a source symbol is.
-      ylabel: what a target symbol is.
+      maps: the maps to draw.
+      xlabel: name of a source symbol.
+      ylabel: name of a target symbol.
+      longest: number of source and target symbols that are drawn of a longer sequence.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: if there is no map, or the weights of one are not `T` by `S`.
+      ValueError: if there is no map, or the weights of a map are not `T` by `S`.
 
     >>> figure = attention_maps([AttentionMap(np.eye(2), "ab", "AB")], xlabel="letter", ylabel="capital")
     >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
@@ -82,35 +83,42 @@ def attention_maps(maps: Sequence[AttentionMap], *, xlabel: str, ylabel: str) ->
             raise ValueError(f"maps[{number}].weights: expected shape {expected}, got {weights.shape}")
     columns = min(3, len(maps))
     rows = -(-len(maps) // columns)
-    longest = max(max(weights.shape) for weights, _, _ in maps)
-    size = max(3.2, 0.26 * longest)  # of a map, in inches, so that labels stand apart
+    drawn = min(longest, max(max(weights.shape) for weights, _, _ in maps))
+    size = max(3.2, 0.26 * drawn)  # of a map in inches, so that labels do not overlap
     figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (weights, source, target) in zip(grid, maps, strict=False):
-        image = axes.imshow(weights, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        axes.set_xticks(range(len(source)), source, rotation=90 if max(map(len, source), default=0) > 2 else 0)
-        axes.set_yticks(range(len(target)), target)
-        axes.set(xlabel=xlabel, ylabel=ylabel)
+        image = axes.imshow(weights[:longest, :longest], vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        columns_drawn, rows_drawn = source[:longest], target[:longest]
+        upright = max(map(len, columns_drawn), default=0) > 2
+        axes.set_xticks(range(len(columns_drawn)), columns_drawn, rotation=90 if upright else 0)
+        axes.set_yticks(range(len(rows_drawn)), rows_drawn)
+        axes.set(xlabel=_of_many(xlabel, source, longest), ylabel=_of_many(ylabel, target, longest))
     for axes in grid[len(maps) :]:
         axes.axis("off")
     figure.colorbar(image, ax=figure.axes, label="attention weight", shrink=0.6)
     return figure
 
 
-def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
-    """Writes sequences below each other, blue where a symbol says most for a class and red where against it.
+def _of_many(label: str, symbols: Sequence[str], longest: int) -> str:
+    """Adds to an axis label that not all symbols are drawn."""
+    return label if len(symbols) <= longest else f"{label} (the first {longest} of {len(symbols)})"
 
-    Each is scaled by the largest of its own weights, and broken into lines of 80 characters.
+
+def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
+    """Writes sequences one below another, with symbols for a class in blue and symbols against it in red.
+
+    Each sequence is scaled by its largest absolute weight and wrapped at 80 characters.
 
     Args:
-      maps: what to draw.
-      label: what a positive weight speaks for.
+      maps: the sequences to draw.
+      label: label of the colour bar, which names the class that positive weights support.
 
     Returns:
       The figure.
 
     Raises:
-      ValueError: if there is no map, or one has not as many weights as symbols.
+      ValueError: if there is no map, or a map has a different number of weights and symbols.
 
     >>> figure = saliency_maps([SaliencyMap(np.array([0.1, 2.0]), ["so", "good"], "positive")], label="for the class")
     >>> [text.get_text() for text in figure.axes[0].texts]
@@ -126,8 +134,8 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
         raise ValueError("maps: expected at least one, got none")
     for number, (weights, symbols, _) in enumerate(maps):
         if len(weights) != len(symbols):
-            raise ValueError(f"maps[{number}].weights: expected {len(symbols)}, one a symbol, got {len(weights)}")
-    light = ListedColormap(colormaps["RdBu"](np.linspace(0.15, 0.85, 256)))  # black can be read on it
+            raise ValueError(f"maps[{number}].weights: expected {len(symbols)}, one per symbol, got {len(weights)}")
+    light = ListedColormap(colormaps["RdBu"](np.linspace(0.15, 0.85, 256)))  # light enough for black text
     colours = ScalarMappable(Normalize(-1, 1), cmap=light)
     texts, boxes, line = [], [], 0
     for weights, symbols, title in maps:
@@ -141,7 +149,7 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
             boxes.append(Rectangle((column, line - 0.4), len(symbol), 0.8, color=colours.to_rgba(weight), linewidth=0))
             column += len(symbol) + gap
         line += 2
-    size = 9.0  # of the font, in points
+    size = 9.0  # of the font in points
     figure = Figure(figsize=(80 * 0.602 * size / 72 + 1.6, line * 1.7 * size / 72), layout="constrained")
     axes = figure.add_subplot(xlim=(0, 80), ylim=(line - 1, -1))
     axes.axis("off")
@@ -157,15 +165,15 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
 def confusion_matrix(
     counts: Integer[np.ndarray, "N M"], right: Sequence[str], predicted: Sequence[str], *, unit: str = "words"
 ) -> "Figure":
-    """Draws, for each right class a row, what share of its examples was taken for each class, in percent.
+    """Draws the percentage of examples of each true class, one per row, that were predicted as each class.
 
-    The colours are those of a logarithm from 0.1%, so that rare mistakes are seen beside what is right.
+    The colour scale is logarithmic from 0.1%, so that rare mistakes stay visible beside correct predictions.
 
     Args:
-      counts: how many examples of each of `N` classes were taken for each of `M`, in the same order.
-      right: names of the rows.
-      predicted: names of the columns.
-      unit: what is counted.
+      counts: number of examples of each of `N` true classes predicted as each of `M`, in the order of the names.
+      right: names of the rows, the true classes.
+      predicted: names of the columns, the predicted classes.
+      unit: name of the counted examples.
 
     Returns:
       The figure.
@@ -197,14 +205,14 @@ def confusion_matrix(
 
 
 def gradient_flow(log_norms: Mapping[str, Float[np.ndarray, "_"]]) -> "Figure":
-    """Draws the norm of d s_T / d s_t over the distance T - t, in powers of ten: what vanishes, what explodes.
+    """Draws the norm of d s_T / d s_t over the distance T - t, in powers of ten: where gradients vanish or explode.
 
     Args:
-      log_norms: for each line, by the name that the legend gives it, natural logarithms of norms, as
-        `seqjax.recurrence.diagnostics.log_jacobian_norms` gives them. A line ends where nothing arrives, at -inf.
+      log_norms: natural logarithms of norms for each line, by its name in the legend, as returned by
+        `seqjax.recurrence.diagnostics.log_jacobian_norms`. A line ends at -inf, where the gradient is zero.
 
     Returns:
-      The figure, from 1e-15 to 1e15 at most.
+      The figure; its vertical axis covers at most 1e-15 to 1e15.
 
     >>> figure = gradient_flow({"explodes": np.log(10.0) * np.arange(4)})
     >>> figure.axes[0].lines[0].get_ydata()
@@ -227,16 +235,16 @@ def gradient_flow(log_norms: Mapping[str, Float[np.ndarray, "_"]]) -> "Figure":
     axes.yaxis.set_major_formatter(lambda power, _: f"$10^{{{power:.0f}}}$")
     axes.set(xlabel="distance T - t, in steps", ylabel=r"norm of $\partial s_T\,/\,\partial s_t$")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside: within, it would hide one of the words
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # outside, because inside it would hide one of the words
     return figure
 
 
 def contribution_map(norms: Float[np.ndarray, "T T"]) -> "Figure":
-    """Draws a heat-map of what the weights, as used at step k, contribute to the gradient of the loss of step t.
+    """Draws a heat map of the contribution of the weights used at step k to the gradient of the loss at step t.
 
     Args:
-      norms: of the terms that `gradient_contributions` gives, a row for each t. Drawn on a scale of
-        powers of ten, down to a millionth of the largest.
+      norms: norms of the terms that `gradient_contributions` returns, one row for each t. The scale is logarithmic,
+        down to a millionth of the largest.
 
     >>> figure = contribution_map(np.tril(np.ones((3, 3))))
     >>> figure.axes[0].get_xlabel()
@@ -258,11 +266,12 @@ def contribution_map(norms: Float[np.ndarray, "T T"]) -> "Figure":
 def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np.ndarray, " H"]]]) -> "Figure":
     """Draws the units of each gate by how often they are shut and how often they are open.
 
-    Karpathy, Johnson and Fei-Fei (2015), figure 3: at the lower left are the units that are mostly in between. Those
-    of the same shares, in steps of 0.02, are one circle, whose area is their number; of ten or more it is written.
+    Karpathy, Johnson and Fei-Fei (2015), figure 3: units at the lower left are mostly in between. Units with the
+    same shares, rounded to 0.02, form one circle. Its area grows with their number, which is printed from
+    10 on.
 
     Args:
-      shares: for each gate, by its name, the low and the high shares that `saturation` gives.
+      shares: the low and high shares of each gate that `saturation` returns, by the gate's name.
 
     >>> figure = gate_saturation({"forget gate": (np.array([0.1, 0.0]), np.array([0.2, 0.9]))})
     >>> figure.axes[0].collections[0].get_offsets().tolist()
@@ -270,7 +279,7 @@ def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * len(shares), 3.4), layout="constrained")
+    figure = Figure(figsize=(max(3.2 * len(shares), 5.0), 3.8), layout="constrained")
     for axes, (name, (low, high)) in zip(
         figure.subplots(1, len(shares), squeeze=False).flat, shares.items(), strict=True
     ):
@@ -280,7 +289,10 @@ def gate_saturation(shares: Mapping[str, tuple[Float[np.ndarray, " H"], Float[np
         for point, count in zip(points, counts, strict=True):
             if count >= 10:
                 axes.text(*point, f"{count}", horizontalalignment="center", verticalalignment="center")
-        axes.plot([0, 1], [1, 0], color="black", linewidth=0.8, linestyle=":")  # no unit can be beyond
+        (line,) = axes.plot([0, 1], [1, 0], color="black", linewidth=0.8, linestyle=":")  # no unit can lie above it
         axes.set(title=name, xlabel="share of steps open", ylabel="share of steps shut", aspect="equal")
         axes.set(xlim=(-0.15, 1.15), ylim=(-0.15, 1.15))
+    (circle,) = axes.plot([], [], "o", color="C0", alpha=0.5)
+    names = ["units; the area is their number", "always open or shut"]
+    figure.legend([circle, line], names, loc="outside lower center", ncols=2)
     return figure

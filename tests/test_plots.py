@@ -49,6 +49,17 @@ def test_attention_maps_put_the_source_across_and_the_target_down(count):
     figure.canvas.draw()
 
 
+def test_attention_maps_cut_long_sequences():
+    long = AttentionMap(np.eye(30, 500), [f"s{n}" for n in range(500)], [f"t{n}" for n in range(30)])
+    figure = attention_maps([long] * 6, xlabel="subword", ylabel="letter", longest=20)
+    axes = figure.axes[0]
+    assert texts(axes.get_xticklabels()) == [f"s{n}" for n in range(20)]
+    assert texts(axes.get_yticklabels()) == [f"t{n}" for n in range(20)]
+    np.testing.assert_array_equal(axes.images[0].get_array(), np.eye(20))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("subword (the first 20 of 500)", "letter (the first 20 of 30)")
+    assert max(figure.get_size_inches()) < 20  # inches: it fits a screen
+
+
 def test_attention_maps_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="^maps: expected at least one, got none"):
         attention_maps([], xlabel="", ylabel="")

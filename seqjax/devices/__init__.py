@@ -1,4 +1,4 @@
-"""The machine: a mesh of devices and batches cut along it, memory allocation, compilation."""
+"""Devices: meshes and batches split across them, memory allocation, compilation."""
 
 from seqjax.devices.allocation import keep_freed_memory
 from seqjax.devices.compilation import compile_quickly

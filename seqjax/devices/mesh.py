@@ -1,10 +1,10 @@
-"""Devices: a mesh over all of them, and batches cut along it; the only place that knows meshes.
+"""Data parallelism: a mesh over the devices and batches split across it; no other module knows about meshes.
 
-Data parallelism needs nothing else here: parameters are copied to every device, a batch is cut along its first axis,
-and the compiler, which sees how the inputs of a jitted step lie, adds the gradients up across devices. The step itself
-is the same function on one device and on many.
+Parameters are copied to every device, and a batch is split along its first axis. The compiler sees how the inputs of a
+jitted step are sharded and sums the gradients across devices. The step is the same function on one device and on many.
 
-On a CPU one device per core is the fast way to train: the elementwise part of a recurrence runs on one thread a device.
+On a CPU, training is fastest with one device per core, because the elementwise part of a recurrence runs on one thread
+per device.
 """
 
 import contextlib
@@ -19,33 +19,32 @@ AXIS = "batch"
 
 
 def one_device_per_core(cores: int | None = None) -> None:
-    """Makes JAX see each core of a CPU as a device of its own; call it before JAX is used.
+    """Makes JAX treat each core of a CPU as a separate device; call it before JAX is used.
 
-    Linux is told to schedule this thread, and those that it starts from now on, as a batch. Otherwise the thread of a
-    device may, when woken, take the core of the one that wakes it, and the next device gets its part when the first is
-    done: of calls of 5 ms on two cores two thirds took up to twice as long, and two fifths as a batch.
+    On Linux, this thread and every thread that it starts later switch to the batch scheduling policy. Under the default
+    policy, a device's thread may take the core of the thread that wakes it, so that the devices run one after another.
 
     Args:
-      cores: how many; those that this process may use if None.
+      cores: number of devices; if None, the number of cores that this process may use.
 
     Raises:
-      RuntimeError: from JAX, if it has been used.
+      RuntimeError: from JAX, if it is already in use.
       ValueError: if `cores` is below 1.
     """
     if cores is not None and cores < 1:
         raise ValueError(f"cores: expected at least 1, got {cores}")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jax.config.update("jax_num_cpu_devices", cores or usable)
-    with contextlib.suppress(OSError):  # a sandbox may know no policy but its own
+    with contextlib.suppress(OSError):  # a sandbox may refuse to change the policy
         if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def data_mesh(batch: Any) -> Mesh:
-    """Makes a mesh of one axis over as many devices as can share a batch evenly.
+    """Builds a one-axis mesh over as many devices as can split a batch evenly.
 
     Args:
-      batch: a pytree whose leaves lead with the batch axis, or are scalars.
+      batch: a pytree whose leaves are scalars or have the batch axis first.
 
     >>> data_mesh(np.zeros((1, 3))).size
     1
@@ -67,10 +66,10 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 
 def shard(mesh: Mesh, tree: Any) -> Any:
-    """Cuts each leaf along its first axis, a part for each device; a scalar is copied.
+    """Splits each leaf along its first axis, one part for each device; scalars are copied.
 
     Raises:
-      ValueError: if the first axis of a leaf cannot be cut evenly; it names the leaf.
+      ValueError: if the first axis of a leaf cannot be split evenly; the message names the leaf.
 
     >>> xs = np.ones((8, 3))
     >>> shard(data_mesh(xs), {"xs": xs})["xs"].shape
@@ -82,14 +81,14 @@ def shard(mesh: Mesh, tree: Any) -> Any:
             return replicate(mesh, leaf)
         if np.shape(leaf)[0] % mesh.size:
             name = jax.tree_util.keystr(path)
-            raise ValueError(f"tree{name}: expected a first axis that {mesh.size} devices share, got {np.shape(leaf)}")
+            raise ValueError(f"tree{name}: expected a first axis divisible by {mesh.size}, got {np.shape(leaf)}")
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(AXIS)))
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
 def on_first_device(mesh: Mesh, tree: Any) -> Any:
-    """Gives each leaf as the first device has it, for work that is not shared, such as evaluation.
+    """Places each leaf on the first device, for work that is not split, such as evaluation.
 
     >>> import jax.numpy as jnp
     >>> mesh = data_mesh(())

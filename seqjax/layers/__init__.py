@@ -1,1 +1,1 @@
-"""What models are built from: Flax modules that own the parameters of cells, attention, a conditional random field."""
+"""Building blocks of models: Flax modules that own the parameters of cells, attention, conditional random fields."""

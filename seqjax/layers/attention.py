@@ -1,17 +1,17 @@
-"""Attention: a decoder's look at every position of the source, weighed by how well each fits its state.
+"""Attention: a sum over all source positions, weighted by how well each matches the decoder's state.
 
-An attention is three pure functions, as a cell is:
+Like a cell, an attention is a set of pure functions:
 
     init(key, *, query_size, value_size) -> params
-    remember(params, values, lengths) -> memory                        # once for each example
-    attend(params, memory, alignment, query) -> (context, weights)     # once for each step
+    remember(params, values, lengths) -> memory                        # once per example
+    attend(params, memory, alignment, query) -> (context, weights)     # once per step
 
-`memory` holds what all steps and all hypotheses of an example share; the searches of `seqjax.decoding` never copy it.
-`alignment` is what the decoder has attended to so far. Weights are zero in the padding, and where a row has no position
-at all; whatever stands in the padding, NaN included, reaches neither a result nor a gradient.
+All steps and all hypotheses of an example share one `memory`; the searches of `seqjax.decoding` never copy it.
+`alignment` records where the decoder has attended so far. Weights are zero in the padding, and in the whole row if it
+has no valid position. Values in the padding, NaN included, affect neither results nor gradients.
 
-Letters: `S` source positions, `D` features of each, `H` of the decoder's state (the query), `A` of a key; `*B` any
-batch axes, none included.
+Letters: `S` source positions with `D` features each, `H` features of the decoder's state (the query), `A` features of a
+key; `*B` any batch axes, possibly none.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,18 @@ Params = Any
 
 
 class Memory(NamedTuple):
-    """A source that can be attended to."""
+    """A source, prepared for attention."""
 
     keys: Float[Array, "*B S A"]
     values: Float[Array, "*B S D"]  # zero in the padding
-    mask: Bool[Array, "*B S"]  # true where the source has a position
+    mask: Bool[Array, "*B S"]  # true at valid positions
 
 
 class Alignment(NamedTuple):
-    """What a decoder has attended to before this step."""
+    """Where a decoder has attended before this step."""
 
-    position: Int32[Array, "*B"]  # how many steps it has taken
-    attended: Float[Array, "*B S"]  # the sum of their weights, the coverage of See et al. (2017)
+    position: Int32[Array, "*B"]  # number of steps taken
+    attended: Float[Array, "*B S"]  # sum of the weights of these steps: the coverage of See et al. (2017)
 
 
 class Attention(NamedTuple):
@@ -46,7 +46,7 @@ class Attention(NamedTuple):
     init: Callable[..., Params]
     remember: Callable[[Params, Array, Array | None], Memory]
     attend: Callable[[Params, Memory, Alignment, Array], tuple[Array, Array]]
-    recurrent: bool = False  # whether a step looks at what those before it attended to
+    recurrent: bool = False  # whether a step depends on the weights of earlier steps
 
 
 class GeneralParams(NamedTuple):
@@ -74,7 +74,7 @@ class LocalPredictiveParams(NamedTuple):
 
 
 def new_alignment(memory: Memory) -> Alignment:
-    """Gives the alignment of a decoder that has not taken a step.
+    """Returns the alignment of a decoder that has not taken a step.
 
     >>> memory = dot().remember((), jnp.ones((2, 3, 4)), None)
     >>> jax.tree.map(jnp.shape, new_alignment(memory))
@@ -84,7 +84,7 @@ def new_alignment(memory: Memory) -> Alignment:
 
 
 def next_alignment(alignment: Alignment, weights: Float[Array, "*B S"]) -> Alignment:
-    """Adds the weights of a step to what was attended to.
+    """Adds one step and its weights to the alignment.
 
     >>> next_alignment(Alignment(jnp.int32(0), jnp.zeros(2)), jnp.array([0.25, 0.75]))
     Alignment(position=Array(1, dtype=int32), attended=Array([0.25, 0.75], dtype=float32))
@@ -93,7 +93,7 @@ def next_alignment(alignment: Alignment, weights: Float[Array, "*B S"]) -> Align
 
 
 def dot() -> Attention:
-    """Scores a position by the inner product of its features and the query, which have one size.
+    """Scores a position by the inner product of its features and the query, which must have the same size.
 
     Luong et al. (2015), equation 8, `dot`: score(h, v_s) = h . v_s
 
@@ -139,12 +139,12 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
     """Scores a position by a layer of `A` = `size` tanh units over the query and its features.
 
     Bahdanau et al. (2015), appendix A.1.2, with a bias. Luong et al. (2015), equation 8, `concat`, is the same:
-    its one matrix, times query and features joined, is the sum of the two here.
+    its one matrix, applied to the concatenated query and features, is the sum of the two products here.
 
         score(h, v_s) = v . tanh(W h + U v_s + b)
 
-    With `coverage`, w c_s stands beside them, where c_s is the attention that s has had so far (See et al. 2017,
-    equation 11).
+    With `coverage`, the tanh has one more term, w c_s, where c_s is the sum of the weights of s so far (See et al.
+    2017, equation 11).
 
     Raises:
       ValueError: if `size` is below 1.
@@ -181,10 +181,10 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
 
 
 def local_monotonic(attention: Attention, half_width: int) -> Attention:
-    """Looks only at the positions from t - D to t + D at step t, where D is `half_width`.
+    """Attends only to the positions from t - D to t + D at step t, where D is `half_width`.
 
-    Luong et al. (2015), section 3.2, `local-m`, for sources and targets that run side by side. Beyond the end of the
-    source nothing is left to look at: weights and context are zero.
+    Luong et al. (2015), section 3.2, `local-m`, for sources and targets that are roughly aligned. Once the window lies
+    beyond the end of the source, weights and context are zero.
 
     Raises:
       ValueError: if `half_width` is negative.
@@ -204,9 +204,9 @@ def local_monotonic(attention: Attention, half_width: int) -> Attention:
 
 
 def local_predictive(attention: Attention, half_width: int, *, size: int) -> Attention:
-    """Looks only near a position that the query predicts, by a layer of `size` tanh units, and less at what is far.
+    """Attends only near a position that a layer of `size` tanh units predicts, with less weight further away.
 
-    Luong et al. (2015), equations 9 and 10, `local-p`. For a source of S positions and D = `half_width`
+    Luong et al. (2015), equations 9 and 10, `local-p`. For a source of S positions and D = `half_width`:
 
         p = S sigma(v . tanh(W h))        weights = softmax(scores) exp(-(s - p)^2 / (2 (D / 2)^2)), |s - p| <= D
 
@@ -252,7 +252,7 @@ def local_predictive(attention: Attention, half_width: int, *, size: int) -> Att
 
 
 def coverage_loss(weights: Float[Array, "*B T S"]) -> Float[Array, "*B T"]:
-    """Computes how much each of `T` steps attends to what has been attended to before.
+    """Computes how much each of `T` steps attends to positions that earlier steps attended to.
 
     See et al. (2017), equation 12: sum_s min(a_ts, c_ts) with c_t = a_1 + ... + a_(t-1)
 
@@ -264,7 +264,7 @@ def coverage_loss(weights: Float[Array, "*B T S"]) -> Float[Array, "*B T"]:
 
 
 def masked_softmax(scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"]) -> Float[Array, "*B S"]:
-    """Normalises the exponentials of the scores where the mask holds; zero elsewhere, and where it holds nowhere.
+    """Computes the softmax of the scores where the mask is true; zero elsewhere, and in a row that is fully masked.
 
     >>> masked_softmax(
     ...     jnp.array([[1.0, 1.0, jnp.nan], [5.0, jnp.inf, 0.0]]), jnp.array([[True, True, False], [False] * 3])
@@ -283,7 +283,7 @@ def _attention(
     keys_of: Callable[[Params, Array], Array],
     scores: Callable[[Params, Array, Alignment, Array], Array],
 ) -> Attention:
-    """Makes an attention over all positions of its keys and its scores."""
+    """Builds an attention over all positions from functions that compute its keys and its scores."""
 
     def remember(params: Params, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
         mask = jnp.ones(values.shape[:-1], bool)

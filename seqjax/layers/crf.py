@@ -1,13 +1,15 @@
-"""Linear-chain conditional random fields: tags of a sequence that are chosen together.
+"""Linear-chain conditional random fields: models that choose the tags of a sequence jointly.
 
-Lafferty, McCallum and Pereira (2001); over the outputs of a recurrent network, Lample et al. (2016). A row of tags `y`
-scores what its tags do each in their place, and what each does after the one before,
+Lafferty, McCallum and Pereira (2001); over the outputs of a recurrent network, Lample et al. (2016). The score of
+a tag sequence `y` of length `n` adds up a score for each tag at its step, for each pair of adjacent tags and for the
+tags at both ends:
 
     s(x, y) = start[y_1] + sum_t x[t, y_t] + sum_(t > 1) transitions[y_(t-1), y_t] + end[y_n]
     p(y | x) = exp s(x, y) / sum_y' exp s(x, y')
 
-In the shapes, `B` is the batch size, `T` the number of steps and `K` of tags. A row has `lengths` tags; what stands
-beyond has no effect, NaN and infinity included, and a row of length 0 scores 0. All scores within a length are finite.
+In the shapes, `B` is the batch size, `T` the number of steps and `K` the number of tags. Values beyond the length of
+a row have no effect, NaN and infinity included, and a row of length 0 scores 0. All scores within a length must be
+finite.
 """
 
 from collections.abc import Callable
@@ -20,10 +22,10 @@ from jaxtyping import Array, Float, Integer
 
 
 class CRFParams(NamedTuple):
-    """What tags score beside each other and at both ends."""
+    """Scores of adjacent tags, and of the tags at both ends."""
 
     start: Float[Array, " K"]
-    transitions: Float[Array, "K K"]  # from the tag of the row to that of the column
+    transitions: Float[Array, "K K"]  # from the row's tag to the column's
     end: Float[Array, " K"]
 
 
@@ -37,16 +39,16 @@ class Viterbi(NamedTuple):
 def sequence_score(
     params: CRFParams, scores: Float[Array, "B T K"], tags: Integer[Array, "B T"], lengths: Integer[Array, " B"]
 ) -> Float[Array, " B"]:
-    """Computes the score s(x, y) of given tags, which is their unnormalised log-probability.
+    """Computes the score s(x, y) of the given tags, which is their unnormalised log-probability.
 
     Args:
-      params: of the field.
-      scores: of each tag at each step, `x`.
-      tags: `y`, anything in the padding.
-      lengths: of the rows, 0 to `T`.
+      params: parameters of the field.
+      scores: `x`, the score of each tag at each step.
+      tags: `y`, with any values in the padding.
+      lengths: number of tags in each row, 0 to `T`.
 
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not match.
 
     >>> params = CRFParams(jnp.array([0.0, 1.0]), jnp.array([[0.0, 3.0], [5.0, 0.0]]), jnp.array([0.0, 7.0]))
     >>> sequence_score(params, jnp.zeros((1, 3, 2)), jnp.array([[1, 0, 1]]), jnp.array([3]))
@@ -54,7 +56,7 @@ def sequence_score(
     """
     _check(params, scores, lengths)
     if tags.shape != scores.shape[:2]:
-        raise ValueError(f"tags: expected shape {scores.shape[:2]}, as the scores, got {tags.shape}")
+        raise ValueError(f"tags: expected shape {scores.shape[:2]}, one tag per step, got {tags.shape}")
     valid = jnp.arange(scores.shape[1]) < lengths[:, None]
     tags = jnp.where(valid, tags, 0)
     own = jnp.take_along_axis(jnp.where(valid[..., None], scores, 0), tags[..., None], axis=-1)[..., 0]
@@ -67,20 +69,20 @@ def sequence_score(
 def log_normalizer(
     params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[Array, " B"]
 ) -> Float[Array, " B"]:
-    """Computes the logarithm of the sum of exp s(x, y) over all tags y, by the forward algorithm.
+    """Computes the logarithm of the sum of exp s(x, y) over all tag sequences y, with the forward algorithm.
 
-    With a_t[j] the same sum over all beginnings that end in tag j at step t (Rabiner 1989, equation 20),
+    With a_t[j] the same logarithm over all prefixes that end in tag j at step t (Rabiner 1989, equation 20),
 
         a_t[j] = x[t, j] + log sum_i exp(a_(t-1)[i] + transitions[i, j])
 
-    The sum is a product of matrices, exp(a - max a) by exp(transitions), each column less its maximum: with hundreds of
-    tags that takes a small part of the time of a logarithm of sums. That is taken where a sum would otherwise be too
-    small for a float. The gradient with respect to the scores is the probability of each tag at each step.
+    The sum is a matrix product of exp(a - max a) and exp(transitions), with each column of transitions shifted by its
+    maximum. With hundreds of tags this is much faster than logsumexp, which is used for the whole batch only if a sum
+    is too small for a float. The gradient with respect to the scores is the probability of each tag at each step.
 
-    Args and raises: as `sequence_score`.
+    Args and raises: see `sequence_score`.
 
     >>> params = CRFParams(jnp.zeros(2), jnp.zeros((2, 2)), jnp.zeros(2))
-    >>> jnp.exp(log_normalizer(params, jnp.zeros((2, 3, 2)), jnp.array([3, 1]))).round(3)  # so many ways to tag
+    >>> jnp.exp(log_normalizer(params, jnp.zeros((2, 3, 2)), jnp.array([3, 1]))).round(3)  # number of taggings
     Array([8., 2.], dtype=float32)
     """
     _check(params, scores, lengths)
@@ -104,7 +106,7 @@ def log_normalizer(
 def _forward(
     advance: Callable[[Array], tuple[Array, Array]], params: CRFParams, scores: Array, lengths: Array
 ) -> tuple[Array, Array]:
-    """Runs the forward algorithm; `advance` sums over the tags before, and says whether that was exact."""
+    """Runs the forward algorithm; `advance` sums over the previous tag, and returns whether this was exact."""
 
     def step(alpha: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         x, valid = now
@@ -119,9 +121,9 @@ def _forward(
 def log_likelihood(
     params: CRFParams, scores: Float[Array, "B T K"], tags: Integer[Array, "B T"], lengths: Integer[Array, " B"]
 ) -> Float[Array, " B"]:
-    """Computes log p(y | x) of given tags.
+    """Computes log p(y | x) of the given tags.
 
-    Args and raises: as `sequence_score`.
+    Args and raises: see `sequence_score`.
 
     >>> params = CRFParams(jnp.zeros(2), jnp.zeros((2, 2)), jnp.zeros(2))
     >>> scores = jnp.log(jnp.array([[[0.9, 0.1], [0.2, 0.8]]]))
@@ -132,14 +134,14 @@ def log_likelihood(
 
 
 def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[Array, " B"]) -> Viterbi:
-    """Finds the tags of the highest score (Viterbi 1967; Rabiner 1989, equations 32 to 35).
+    """Finds the tags with the highest score (Viterbi 1967; Rabiner 1989, equations 32 to 35).
 
         a_t[j] = x[t, j] + max_i (a_(t-1)[i] + transitions[i, j])
 
-    The way back chooses each tag anew from a_t and the tag after it, which takes less time than to keep, for every
-    tag, which one was best before it. Of equals the first is taken.
+    The backward pass recomputes each best tag from a_t and the tag after it, which is faster than storing back-pointers
+    for every tag. Ties go to the first tag.
 
-    Args and raises: as `sequence_score`.
+    Args and raises: see `sequence_score`.
 
     >>> params = CRFParams(jnp.zeros(2), jnp.array([[0.0, -9.0], [0.0, 0.0]]), jnp.zeros(2))
     >>> scores = jnp.array([[[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]]])
@@ -169,7 +171,7 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
 
 
 def _time_major(scores: Array, lengths: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Gives the scores of the first step, and of the steps after it with whether each is within its row."""
+    """Returns the scores of the first step, and the scores and the mask of the steps after it."""
     valid = jnp.arange(scores.shape[1])[:, None] < lengths
     scores = jnp.where(valid[..., None], jnp.moveaxis(scores, 1, 0), 0)
     return scores[0], (scores[1:], valid[1:])
@@ -180,7 +182,7 @@ def _check(params: CRFParams, scores: Array, lengths: Array) -> None:
         raise ValueError(f"scores: expected shape [B, T, K] with T and K at least 1, got {scores.shape}")
     batch, _, tags = scores.shape
     if lengths.shape != (batch,):
-        raise ValueError(f"lengths: expected shape {(batch,)}, one a row of the scores, got {lengths.shape}")
+        raise ValueError(f"lengths: expected shape {(batch,)}, one for each row of scores, got {lengths.shape}")
     for name, expected in (("start", (tags,)), ("transitions", (tags, tags)), ("end", (tags,))):
         if getattr(params, name).shape != expected:
             raise ValueError(f"{name}: expected shape {expected}, got {getattr(params, name).shape}")

@@ -1,4 +1,4 @@
-"""Flax shell: modules that own the parameters of cells and run them by the functions of `seqjax.recurrence`."""
+"""Flax modules that own the parameters of cells and attentions; `seqjax.recurrence` runs the cells."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,19 +16,19 @@ from seqjax.recurrence import bidirectional, unroll
 
 
 class Recurrent(nn.Module):
-    """Runs layers of one cell over a batch of sequences, one way or both.
+    """Runs stacked layers of one cell over a batch of sequences, in one or both directions.
 
-    The parameters are an ordinary Flax tree, `layer_0/input_kernel` and so on; where each layer reads both ways,
-    `layer_0_backward/...` stands beside it. Layers of unequal widths are one cell, `seqjax.stack`. What is random
-    draws from the collection "dropout", and only where `deterministic` is false.
+    The parameters are an ordinary Flax tree, `layer_0/input_kernel` and so on; bidirectional layers add
+    `layer_0_backward/...`. For layers of different widths, pass a cell from `seqjax.stack`. Random operations draw
+    from the collection "dropout", and only if `deterministic` is false.
 
     Attributes:
       cell: the cell of every layer.
-      layers: how many stand on top of each other.
-      bidirectional: whether each layer reads both ways.
-      merge: how the two directions become one, see `seqjax.bidirectional`.
+      layers: number of layers.
+      bidirectional: whether each layer reads in both directions.
+      merge: how the outputs of the two directions are merged, see `seqjax.bidirectional`.
       dropout_rate: rate of `seqjax.variational_dropout` between the layers.
-      regularize: makes the cell of one pass out of the cell and a key (None where deterministic), as
+      regularize: returns the cell of one pass for the cell and a key (None if deterministic), as
         `functools.partial(seqjax.weight_drop, rate=0.05)` does.
 
     >>> import jax.numpy as jnp
@@ -56,17 +56,17 @@ class Recurrent(nn.Module):
         initial_states: tuple[State, ...] | None = None,
         deterministic: bool = True,
     ) -> tuple[tuple[State, ...], Float[Array, "*B T H"]]:
-        """Reads the sequences; returns the final state of each layer and the outputs of the last.
+        """Runs the layers; returns the final state of each layer and the outputs of the last.
 
         Args:
           xs: inputs of `T` steps, with any number of batch axes `*B`.
           lengths: as in `seqjax.unroll`.
           resets: as in `seqjax.unroll`.
-          initial_states: the state each layer starts from (a pair where it reads both ways); the cell's own if None.
-          deterministic: whether to run without what is random.
+          initial_states: the initial state of each layer (a pair if bidirectional); the cell's default if None.
+          deterministic: whether to disable all random operations.
 
         Raises:
-          ValueError, TypeError: as `seqjax.unroll`, or if `layers` is below 1 or there is not one state for each.
+          ValueError, TypeError: as `seqjax.unroll`, or if `layers` is below 1 or there is not one state per layer.
         """
         self._check_states("initial_states", initial_states)
         final_states = []
@@ -89,16 +89,16 @@ class Recurrent(nn.Module):
     def step(
         self, states: tuple[State, ...], x: Float[Array, "*B I"], *, deterministic: bool = True
     ) -> tuple[tuple[State, ...], Float[Array, "*B H"]]:
-        """Takes one step through all layers: the way of the decoders.
+        """Takes one step through all layers, for use in decoding.
 
-        What is random is the same at all steps of an `nn.scan` with `split_rngs={"dropout": False}`.
+        In an `nn.scan` with `split_rngs={"dropout": False}`, all steps share the same random draws.
 
         Raises:
-          ValueError: if the layers read both ways, or if there is not one state for each.
+          ValueError: if the layers are bidirectional, or if there is not one state per layer.
         """
         self._check_states("states", states)
         if self.bidirectional:
-            raise ValueError("bidirectional: a step forward cannot read what comes after it")
+            raise ValueError("bidirectional: expected False for a single step, got True")
         new_states = []
         for layer, state in enumerate(states):
             if layer > 0 and not deterministic:
@@ -137,7 +137,7 @@ class Recurrent(nn.Module):
 
 
 class Attend(nn.Module):
-    """Owns the parameters of an attention, for queries of one size.
+    """Owns the parameters of an attention for queries of one size.
 
     Attributes:
       attention: the attention.
@@ -172,6 +172,6 @@ class Attend(nn.Module):
 
 
 def _param(module: nn.Module, name: str, init: Callable[..., Params]) -> Params:
-    """A NamedTuple of parameters, kept by Flax as a dict of the same names."""
+    """Returns a NamedTuple of parameters, which Flax stores as a dict with the same names."""
     tree = module.param(name, lambda key: to_state_dict(init(key)))
     return from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)

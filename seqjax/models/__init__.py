@@ -1,1 +1,1 @@
-"""Models, one file for each shape of sequence problem."""
+"""Models, one file for each kind of sequence problem."""

@@ -1,4 +1,4 @@
-"""Many to one: a model of the class of a whole sequence."""
+"""Many to one: a classifier of whole sequences."""
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +11,22 @@ from seqjax.layers.linen import Attend, Recurrent
 
 
 class Classifier(nn.Module):
-    """Tells the class of a sequence of symbols from what recurrent layers put out at all of its positions.
+    """Classifies a sequence by pooling the outputs of recurrent layers over all positions.
 
-    Either the largest value of each feature over time, or the mean weighted by an attention whose query is learned
-    (Yang et al. 2016, equations 5 to 7, where the attention is additive):
+    Pooling takes the maximum of each feature over time, or the mean weighted by an attention with a learned query
+    (Yang et al. 2016, equations 5 to 7, if the attention is additive):
 
         z = max_t h_t   or   z = sum_t a_t h_t;   logits = W z + b
 
-    A row of length 0 gives logits b. What stands in the padding reaches neither a result nor a gradient.
+    A row of length 0 has the logits b. Values in the padding affect neither results nor gradients.
 
     Attributes:
       vocab_size: number of symbols, `V`.
       num_classes: number of classes, `C`.
       recurrent: the recurrent layers.
-      embedding_size: size of an embedded symbol, `E`; if None it enters as a one-hot row of `V`, as in `LanguageModel`.
-      attention: what weighs the positions; if None, the largest values are taken.
-      dropout_rate: share of features dropped of embedded symbols, the same at all positions, and of z.
+      embedding_size: size of an embedded symbol, `E`; if None, symbols are one-hot of size `V`, as in `LanguageModel`.
+      attention: the attention that pools; max pooling if None.
+      dropout_rate: dropout rate of z and of the embedded symbols, with one mask for all positions of a sequence.
 
     >>> import seqjax
     >>> model = Classifier(9, 3, Recurrent(seqjax.lstm(hidden_size=8), bidirectional=True), embedding_size=4)
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
     dropout_rate: float = 0.0
 
     def setup(self) -> None:
-        """Makes the embedding, where there is one."""
+        """Builds the embedding, if there is one."""
         if self.embedding_size is not None:
             self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
 
@@ -55,13 +55,13 @@ class Classifier(nn.Module):
 
         Args:
           tokens: symbols of `B` sequences, padded to `T` positions.
-          lengths: how many positions of each are valid.
-          deterministic: whether to run without what is random, which draws from the collection "dropout".
+          lengths: number of valid positions in each.
+          deterministic: whether to disable all random operations, which draw from the collection "dropout".
         """
         return self.classify(self.embed(tokens), lengths, deterministic=deterministic)
 
     def embed(self, tokens: Integer[Array, "B T"]) -> Float[Array, "B T E"]:
-        """Returns what the recurrent layers read in place of each symbol."""
+        """Returns the embedding or the one-hot vector of each symbol, which the recurrent layers read."""
         if self.embedding_size is None:
             return jax.nn.one_hot(tokens, self.vocab_size, dtype=jnp.float32)
         return self.embedding(tokens)
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
     def classify(
         self, xs: Float[Array, "B T E"], lengths: Integer[Array, "B"], *, deterministic: bool = True
     ) -> Float[Array, "B {self.num_classes}"]:
-        """Returns the logits of each class of embedded symbols, or of frames of any kind."""
+        """Returns the logits of each class, from embedded symbols or any other frames."""
         if not deterministic:
             xs = variational_dropout(self.make_rng("dropout"), xs, self.dropout_rate, time_axis=-2)
         _, ys = self.recurrent(xs, lengths=lengths, deterministic=deterministic)

@@ -1,4 +1,4 @@
-"""One stream: a model of the next symbol given all symbols before it."""
+"""One stream: a model of the next symbol given all previous symbols."""
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,15 @@ from seqjax.layers.linen import Recurrent
 
 
 class LanguageModel(nn.Module):
-    """Predicts each symbol of a stream from those before it.
+    """Predicts each symbol of a stream from the previous ones.
 
-    Mikolov et al. (2010); Graves (2013). A symbol enters as a one-hot row, so the input kernel of the first layer is
-    its embedding. The carry that comes out of one batch goes into the next one of the same streams.
+    Mikolov et al. (2010); Graves (2013). Symbols are one-hot vectors, so the input kernel of the first layer is
+    their embedding. The carry after one batch is the input carry of the next batch of the same streams.
 
     Attributes:
       vocab_size: number of symbols, `V`.
       recurrent: the recurrent layers.
-      dropout_rate: rate of `seqjax.variational_dropout` on what they put out.
+      dropout_rate: rate of `seqjax.variational_dropout` on the outputs of `recurrent`.
 
     >>> import seqjax
     >>> model = LanguageModel(vocab_size=5, recurrent=Recurrent(seqjax.gru(hidden_size=8)))
@@ -35,7 +35,7 @@ class LanguageModel(nn.Module):
     dropout_rate: float = 0.0
 
     def setup(self) -> None:
-        """Makes the output layer."""
+        """Builds the output layer."""
         self.output = nn.Dense(self.vocab_size)
 
     def __call__(
@@ -50,9 +50,9 @@ class LanguageModel(nn.Module):
 
         Args:
           tokens: symbols of `B` streams over `T` steps.
-          carry: the recurrent states before the first step; those of a stream's beginning if None.
-          resets: where a stream begins anew.
-          deterministic: whether to run without what is random, which draws from the collection "dropout".
+          carry: the recurrent states before the first step; the initial states if None.
+          resets: true where a new stream begins.
+          deterministic: whether to disable all random operations, which draw from the collection "dropout".
         """
         xs = jax.nn.one_hot(tokens, self.vocab_size, dtype=jnp.float32)
         carry, ys = self.recurrent(xs, resets=resets, initial_states=carry, deterministic=deterministic)
@@ -63,6 +63,6 @@ class LanguageModel(nn.Module):
     def step(
         self, carry: tuple[State, ...], token: Int[Array, "*B"]
     ) -> tuple[tuple[State, ...], Float[Array, "*B {self.vocab_size}"]]:
-        """Takes one symbol and returns the carry and the logits of the next: the way of the decoders."""
+        """Takes one decoding step: reads a symbol and returns the carry and the logits of the next symbol."""
         carry, y = self.recurrent.step(carry, jax.nn.one_hot(token, self.vocab_size, dtype=jnp.float32))
         return carry, self.output(y)

@@ -15,26 +15,26 @@ from seqjax.layers.linen import Attend, Recurrent
 
 
 class Encoded(NamedTuple):
-    """What all hypotheses of an example share: the `context` of `seqjax.decoding`."""
+    """An encoded source, shared by all hypotheses of an example: the `context` of `seqjax.decoding`."""
 
     memory: Memory | None  # None without attention
-    sources: Integer[Array, "*B S"] | None  # what can be copied; None without copying
+    sources: Integer[Array, "*B S"] | None  # the symbols that can be copied; None without copying
 
 
 class DecoderState(NamedTuple):
-    """What the decoder carries from token to token: the `state` of `seqjax.decoding`."""
+    """The carry of the decoder from token to token: the `state` of `seqjax.decoding`."""
 
     recurrent: tuple[State, ...]
     alignment: Alignment | None
-    feed: Float[Array, "*B F"] | None  # the features of the step before, where they are fed back
+    feed: Float[Array, "*B F"] | None  # features of the previous step, with input feeding
 
 
 class Reading(NamedTuple):
-    """What a step, or each of `T` steps, makes of the state: all that the logits need."""
+    """Inputs of the output layer, for one step or for each of `T` steps."""
 
     features: Float[Array, "*B F"]
-    weights: Float[Array, "*B S"] | None  # of the attention
-    copy_logit: Float[Array, "*B"] | None  # of writing a symbol of one's own, against copying
+    weights: Float[Array, "*B S"] | None  # attention weights
+    copy_logit: Float[Array, "*B"] | None  # logit of generating a symbol rather than copying one
 
 
 class Noise(NamedTuple):
@@ -47,35 +47,35 @@ class Noise(NamedTuple):
 class Seq2Seq(nn.Module):
     """Predicts each symbol of a target from the source and the symbols before it.
 
-    Without attention, the final state of the encoder is all that the decoder knows (Sutskever et al. 2014). With it,
-    after Luong et al. (2015), equations 5 and 6, where E embeds a token, h is the decoder's output and a the weights:
+    Without attention, the decoder sees only the final states of the encoder (Sutskever et al. 2014). With attention, it
+    follows Luong et al. (2015), equations 5 and 6, where E embeds a token, h is the decoder's output and a the weights:
 
         h_t  = decoder(h_(t-1), [E y_(t-1); f_(t-1)])      f_(t-1) only with input feeding (section 3.3)
         c_t  = sum_s a_ts v_s                               v_s: the outputs of the encoder
         f_t  = tanh(W_c [c_t; h_t])
         p(y_t | y_<t, x) = softmax(W_o f_t)
 
-    With copying (See et al. 2017, equations 8 and 9), source and target are numbered alike, and
+    With copying (See et al. 2017, equations 8 and 9), source and target share one numbering of symbols, and
 
         p(w) = g softmax(W_o f_t)[w] + (1 - g) sum_(s: x_s = w) a_ts     g = sigma(w_g . [c_t; h_t; E y_(t-1)])
 
-    The decoder starts from the encoder's final states, layer by layer: handed over where they fit, else through a
-    dense layer with tanh, the bridge.
+    Each layer of the decoder starts from the final state of the same layer of the encoder. The state is passed on
+    directly if its structure and shapes match; otherwise the bridge, a dense layer with tanh, maps it.
 
     Attributes:
       source_size: number of source symbols.
       target_size: number of target symbols, `V`.
-      encoder: reads the source, both ways or one.
-      decoder: writes the target; as many layers as the encoder.
+      encoder: reads the source, in one or both directions.
+      decoder: writes the target; needs as many layers as the encoder.
       embedding_size: size `E` of an embedded symbol.
-      attention: see `seqjax.layers.attention`; None for the plain model.
-      input_feeding: whether the features of one step enter the next.
+      attention: see `seqjax.layers.attention`; None for a model without attention.
+      input_feeding: whether the features of one step are an input of the next.
       tie_embeddings: whether W_o is the embedding of the target (Press and Wolf 2017).
       reverse_source: whether the encoder reads each source backwards, as Sutskever et al. (2014) do.
-      copying: whether symbols of the source can be copied; needs attention. Sources may then hold symbols from
+      copying: whether symbols of the source can be copied; needs attention. Sources may then contain symbols from
         `target_size` to `source_size - 1`, which can only be copied.
-      unknown: the symbol as which the decoder reads what it has copied from there.
-      dropout_rate: of embeddings and features.
+      unknown: the symbol that the decoder reads in place of such a copied symbol.
+      dropout_rate: dropout rate of embeddings and features.
 
     >>> import seqjax
     >>> from seqjax.layers.attention import additive
@@ -111,18 +111,18 @@ class Seq2Seq(nn.Module):
     dropout_rate: float = 0.0
 
     def setup(self) -> None:
-        """Makes embeddings, bridge, attention and output layer."""
+        """Builds the embeddings, the bridge, the attention and the output layer."""
         if self.encoder.layers != self.decoder.layers:
             raise ValueError(
-                f"decoder: expected {self.encoder.layers} layers, as the encoder, got {self.decoder.layers}"
+                f"decoder: expected {self.encoder.layers} layers, like the encoder, got {self.decoder.layers}"
             )
         if self.decoder.bidirectional:
-            raise ValueError("decoder: expected one that reads forward alone, got one that is bidirectional")
+            raise ValueError("decoder: expected unidirectional layers, got bidirectional ones")
         if self.copying and self.attention is None:
-            raise ValueError("copying: expected an attention, by which it chooses what to copy, got none")
+            raise ValueError("copying: expected an attention, which chooses the symbols to copy, got None")
         if self.copying and self.source_size < self.target_size:
             raise ValueError(
-                f"source_size: expected at least {self.target_size}, the target's, to copy, got {self.source_size}"
+                f"source_size: expected at least target_size, {self.target_size}, to copy, got {self.source_size}"
             )
         if self.copying and not 0 <= self.unknown < self.target_size:
             raise ValueError(f"unknown: expected a symbol below {self.target_size}, got {self.unknown}")
@@ -152,22 +152,23 @@ class Seq2Seq(nn.Module):
         sampling_rate: float | Float[Array, ""] | None = None,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "*B T V"], Float[Array, "*B T S"] | None]:
-        """Returns the logits of each target symbol, and the weights of the attention.
+        """Returns the logits of each target symbol, and the attention weights.
 
-        Teacher forcing: the decoder reads `inputs`, the targets one step later, after the symbol that begins them all.
-        Scheduled sampling (Bengio et al. 2015): it reads, with the probability `sampling_rate` at each step, what it
-        draws from its own distribution instead; no gradient flows through the draw.
+        Teacher forcing: the decoder reads `inputs`, the targets shifted right by one step, after a begin symbol.
+        Scheduled sampling (Bengio et al. 2015): at each step, with probability `sampling_rate`, the decoder instead
+        reads a symbol drawn from its own distribution; no gradient flows through the draw.
 
         Args:
-          sources: source symbols, anything in the padding.
-          source_lengths: how many there are in each row.
-          inputs: what the decoder reads at each of `T` steps; what stands beyond the end of a target is read, but
-            changes nothing before it.
-          sampling_rate: draws from the collection "sampling"; None is teacher forcing alone.
-          deterministic: whether to run without dropout and what else draws from the collection "dropout".
+          sources: source symbols, with any values in the padding.
+          source_lengths: number of symbols in each row.
+          inputs: input symbols of the decoder at each of `T` steps. Symbols beyond the end of a target are read too,
+            but change nothing before it.
+          sampling_rate: probability of reading a drawn symbol; draws from the collection "sampling". None disables it.
+          deterministic: whether to disable dropout and all else that draws from the collection "dropout".
 
         Raises:
-          ValueError: if the layers do not fit each other, or there is copying without attention.
+          ValueError: if encoder and decoder do not match, the decoder is bidirectional, or copying lacks an attention
+            or a fitting `source_size` or `unknown`.
         """
         encoded, state = self.encode(sources, source_lengths, deterministic=deterministic)
         noise = None if deterministic else self._noise(inputs.shape[:-1])
@@ -183,7 +184,7 @@ class Seq2Seq(nn.Module):
     def encode(
         self, sources: Integer[Array, "*B S"], source_lengths: Integer[Array, "*B"], *, deterministic: bool = True
     ) -> tuple[Encoded, DecoderState]:
-        """Reads the sources; returns the context and the state with which a search begins."""
+        """Reads the sources; returns the context and the initial state of a search."""
         sources = jnp.where(jnp.arange(sources.shape[-1]) < source_lengths[..., None], sources, 0)
         read = sources
         if self.reverse_source:
@@ -193,7 +194,7 @@ class Seq2Seq(nn.Module):
         if not deterministic:
             xs = variational_dropout(self.make_rng("dropout"), xs, self.dropout_rate, time_axis=-2)
         final_states, values = self.encoder(xs, lengths=source_lengths, deterministic=deterministic)
-        if self.reverse_source:  # each value where its symbol stands
+        if self.reverse_source:  # back to the positions of their symbols
             values = jnp.take_along_axis(values, places[..., None], axis=-2)
         batch_shape = sources.shape[:-1]
         input_size = self.embedding_size + (self.features_size if self.input_feeding else 0)
@@ -210,7 +211,7 @@ class Seq2Seq(nn.Module):
     def step(
         self, encoded: Encoded, state: DecoderState, token: Int[Array, "*B"]
     ) -> tuple[Float[Array, "*B V"], DecoderState]:
-        """Reads one symbol and returns the logits of the next and the state: the way of the decoders."""
+        """Takes one decoding step: reads a symbol and returns the logits of the next symbol and the new state."""
         state, reading = self._read(encoded, state, token, None, deterministic=True)
         return self._logits(encoded.sources, reading), state
 
@@ -232,7 +233,7 @@ class Seq2Seq(nn.Module):
     def _read_in_sequence(
         self, encoded: Encoded, state: DecoderState, inputs: Array, noise: Noise | None, deterministic: bool
     ) -> Reading:
-        """Takes one step after another."""
+        """Takes the steps one after another."""
 
         def step(model: "Seq2Seq", state: DecoderState, token: Array) -> tuple[DecoderState, Reading]:
             return model._read(encoded, state, token, noise, deterministic)
@@ -243,7 +244,7 @@ class Seq2Seq(nn.Module):
     def _read_at_once(
         self, encoded: Encoded, state: DecoderState, inputs: Array, noise: Noise | None, deterministic: bool
     ) -> Reading:
-        """Takes all steps, of which only those of the recurrent layers wait for each other."""
+        """Takes all steps at once; only the recurrent layers run step by step."""
         time = inputs.ndim - 1
         xs = self._embed(inputs, None if noise is None else _with_time(noise))
         _, hidden = self.decoder(xs, initial_states=state.recurrent, deterministic=deterministic)
@@ -270,7 +271,7 @@ class Seq2Seq(nn.Module):
         sampling_rate: float | Array,
         deterministic: bool,
     ) -> tuple[Array, Reading]:
-        """Takes one step after another, some of them from symbols of its own."""
+        """Takes the steps one after another, reading drawn symbols at some of them."""
         inputs = jnp.moveaxis(inputs, -1, 0)
         coin_key, draw_key = jax.random.split(self.make_rng("sampling"))
         own = jax.random.bernoulli(coin_key, sampling_rate, inputs.shape).at[0].set(False)
@@ -296,7 +297,7 @@ class Seq2Seq(nn.Module):
     def _combine(
         self, context: Array | None, weights: Array | None, hidden: Array, x: Array, noise: Noise | None
     ) -> Reading:
-        """Makes features of the decoder's output `hidden` and what it attends to."""
+        """Computes the features from the decoder's output `hidden` and the attention's `context`."""
         features, copy_logit = hidden, None
         if context is not None:
             features = jnp.concatenate([context, hidden], axis=-1)
@@ -325,15 +326,15 @@ class Seq2Seq(nn.Module):
 
 
 class Bridge(nn.Module):
-    """Makes the decoder's first states of the encoder's last, layer by layer."""
+    """Computes the decoder's initial states from the encoder's final states, layer by layer."""
 
     @nn.compact
     def __call__(self, encoder_states: tuple[Any, ...], like: tuple[State, ...]) -> tuple[State, ...]:
-        """Hands over states of the structure and shapes of `like`, or maps all of a layer to each part of it."""
+        """Passes on states with the structure and shapes of `like`; otherwise maps a layer's state to each leaf."""
         return tuple(self._layer(i, *pair) for i, pair in enumerate(zip(encoder_states, like, strict=True)))
 
     def _layer(self, layer: int, encoder_state: Any, like: State) -> State:
-        # the structures too, for (h, c) == LSTMState(h, c)
+        # compares the structures too, because (h, c) == LSTMState(h, c)
         same_structure = jax.tree.structure(encoder_state) == jax.tree.structure(like)  # type: ignore[operator]
         if same_structure and jax.tree.map(jnp.shape, encoder_state) == jax.tree.map(jnp.shape, like):
             return encoder_state
@@ -347,9 +348,9 @@ class Bridge(nn.Module):
 def _with_copies(
     logits: Float[Array, "*B V"], reading: Reading, sources: Integer[Array, "*#B S"], size: int
 ) -> Float[Array, "*B W"]:
-    """Computes the log-probabilities of the `W` symbols that can be written or copied.
+    """Computes the log-probabilities of the `W` symbols that can be generated or copied.
 
-    Only what stands in the source can be copied, so that all but a softmax is done at its `S` places, not at `W`.
+    Only symbols of the source can be copied, so everything except a softmax is computed at its `S` positions, not `W`.
     """
     assert reading.copy_logit is not None
     written = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(reading.copy_logit)[..., None]
@@ -357,14 +358,14 @@ def _with_copies(
     written = jnp.pad(written, new, constant_values=-jnp.inf)
 
     same = sources[..., :, None] == sources[..., None, :]
-    share = jnp.einsum("...r,...rs->...s", reading.weights, same)  # of all places where the symbol of place s stands
+    share = jnp.einsum("...r,...rs->...s", reading.weights, same)  # over all positions with the symbol at s
     copied = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), -jnp.inf)
     copied += jax.nn.log_sigmoid(-reading.copy_logit)[..., None]
     own = jnp.take_along_axis(written, sources, axis=-1)
     neither = jnp.isneginf(own) & jnp.isneginf(copied)  # where the gradient of logaddexp is NaN
     both = jnp.where(neither, -jnp.inf, jnp.logaddexp(jnp.where(neither, 0, own), copied))
 
-    again = jnp.tril(same, -1).any(axis=-1)  # a symbol is set once, from its first place; the others lie beyond all
+    again = jnp.tril(same, -1).any(axis=-1)  # set each symbol once: repeats get indices that are out of range
     places = jnp.where(again, size + jnp.arange(sources.shape[-1]), sources)
 
     def put(row: Array, places: Array, values: Array) -> Array:
@@ -381,15 +382,15 @@ def _output_size(cell: Cell) -> int:
 
 
 def _scan(step: Callable) -> Callable:
-    """Scans steps of a module whose parameters and dropout masks are the same at each."""
+    """Scans a step of a module with the same parameters and dropout masks at every step."""
     return nn.scan(step, variable_broadcast="params", split_rngs={"params": False, "dropout": False})
 
 
 def _with_time(tree: Any) -> Any:
-    """Gives [*B, F] an axis of one step, [*B, 1, F]."""
+    """Adds a time axis of one step: [*B, F] becomes [*B, 1, F]."""
     return jax.tree.map(lambda leaf: leaf[..., None, :], tree)
 
 
 def _batch_major(tree: Any, time: int) -> Any:
-    """Puts the axis of steps, first after a scan, behind the batch axes."""
+    """Moves the time axis, which is first after a scan, behind the batch axes."""
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, time), tree)

@@ -1,4 +1,4 @@
-"""Many to many in step: a tag for each word of a sentence, from the words on both sides and their letters."""
+"""Many to many, aligned: a tag for each word of a sentence, from its words and their letters."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,22 +10,23 @@ from seqjax.layers.linen import Recurrent
 
 
 class Tagger(nn.Module):
-    """Scores each tag of each word, read both ways, by the word and by its letters.
+    """Scores each tag of each word from the words of the sentence and their letters.
 
-    Lample et al. (2016); Plank, Sogaard and Goldberg (2016). A word is its embedding and the final states, forward and
-    backward, of layers that read its letters; other layers read the words so joined, and a dense layer scores the tags.
-    Without a field the scores are logits, each word for itself; with one they are the `scores` of `seqjax.layers.crf`.
+    Lample et al. (2016); Plank, Sogaard and Goldberg (2016). Recurrent layers read the letters of a word; their final
+    hidden states, forward and backward, are concatenated with the word's embedding. Other layers read these vectors,
+    and a dense layer scores the tags. Without a conditional random field, the scores are independent logits for each
+    word; with one, they are the `scores` of `seqjax.layers.crf`.
 
     Attributes:
       vocab_size: number of words.
       alphabet_size: number of letters.
       num_tags: number of tags, `K`.
-      letters: the layers that read letters, both ways or one.
+      letters: the layers that read letters, in one or both directions.
       recurrent: the layers that read words.
-      word_size: size of an embedded word.
-      letter_size: size of an embedded letter.
-      crf: whether tags are chosen together, by a conditional random field.
-      dropout_rate: rate of `seqjax.variational_dropout` on the words and on what is read of them.
+      word_size: size of a word's embedding.
+      letter_size: size of a letter's embedding.
+      crf: whether a conditional random field chooses the tags jointly.
+      dropout_rate: rate of `seqjax.variational_dropout` on the inputs and outputs of `recurrent`.
 
     >>> import jax
     >>> import seqjax
@@ -49,7 +50,7 @@ class Tagger(nn.Module):
     dropout_rate: float = 0.0
 
     def setup(self) -> None:
-        """Makes embeddings, output layer and field."""
+        """Builds the embeddings, the output layer and the conditional random field."""
         self.word_embedding = nn.Embed(self.vocab_size, self.word_size)
         self.letter_embedding = nn.Embed(self.alphabet_size, self.letter_size)
         self.output = nn.Dense(self.num_tags)
@@ -71,15 +72,15 @@ class Tagger(nn.Module):
         *,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "B T {self.num_tags}"], CRFParams | None]:
-        """Returns the scores, and the field if there is one.
+        """Returns the scores, and the parameters of the conditional random field if there is one.
 
         Args:
-          words: of `B` sentences, anything within the vocabulary in the padding.
-          places: which of `U` spellings each word has.
-          spellings: of distinct words, `L` letters.
-          spelling_lengths: how many letters each has.
-          lengths: how many words each sentence has.
-          deterministic: whether to run without what is random, which draws from the collection "dropout".
+          words: words of `B` sentences, with any word of the vocabulary in the padding.
+          places: index of each word's spelling among the `U` spellings.
+          spellings: spellings of distinct words, padded to `L` letters.
+          spelling_lengths: number of letters in each spelling.
+          lengths: number of words in each sentence.
+          deterministic: whether to disable all random operations, which draw from the collection "dropout".
         """
         states, _ = self.letters(
             self.letter_embedding(spellings), lengths=spelling_lengths, deterministic=deterministic

@@ -1,6 +1,6 @@
-"""Structured input: LSTMs over trees, evaluated level by level, whatever the shapes of the trees.
+"""Structured input: LSTMs over trees of any shape, evaluated level by level.
 
-Tai, Socher and Manning (2015). Where an LSTM has one state before it, a node has those of its children `k`:
+Tai, Socher and Manning (2015). A step of an LSTM reads one previous state; a node reads those of its children `k`:
 
     child-sum                                     N-ary
     h~  = sum_k h_k
@@ -11,8 +11,9 @@ Tai, Socher and Manning (2015). Where an LSTM has one state before it, a node ha
     c   = i * g + sum_k f_k * c_k
     h   = o * tanh(c)
 
-A node can be computed as soon as its children have been. So all nodes of a batch of trees are sorted by height and laid
-out in rows of one width, each of one height: a scan over the rows, of shapes that do not depend on the trees.
+A node can be computed once its children are known. Therefore the nodes of a batch of trees are sorted by height and
+laid out in rows of a fixed width, each with nodes of one height. A scan computes the rows one after another; the shape
+of a row does not depend on the trees.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,30 +32,30 @@ from seqjax.cells.contract import Params
 
 
 class Tree(NamedTuple):
-    """A node and all below it."""
+    """A node and its descendants."""
 
     token: int
     children: tuple["Tree", ...] = ()
 
 
 class Forest(NamedTuple):
-    """The nodes of `B` trees in `R` rows of `W` places, those of one height after those below; at most `N` children."""
+    """The nodes of `B` trees in `R` rows of `W` places, sorted by height; a node has at most `N` children."""
 
-    tokens: Int[np.ndarray, "R W"] | Int[Array, "R W"]  # 0 where a place is empty
-    children: Int[np.ndarray, "R W N"] | Int[Array, "R W N"]  # places, counted from 0 through all rows; R W: none
-    roots: Int[np.ndarray, " B"] | Int[Array, " B"]  # their places
+    tokens: Int[np.ndarray, "R W"] | Int[Array, "R W"]  # 0 at empty places
+    children: Int[np.ndarray, "R W N"] | Int[Array, "R W N"]  # places, counted from 0 across all rows; R * W: no child
+    roots: Int[np.ndarray, " B"] | Int[Array, " B"]  # places of the roots
 
 
 class TreeCell(NamedTuple):
     """A cell over trees: pure functions of its parameters and of the states of a node's children."""
 
     init: Callable[..., Params]  # (key, *, input_size) -> params
-    initial_state: Callable[..., LSTMState]  # (params, batch_shape=()) -> the state of a child that is not there
+    initial_state: Callable[..., LSTMState]  # (params, batch_shape=()) -> the state of a missing child
     step: Callable[[Params, LSTMState, Array], LSTMState]  # leaves [*B, N, H], x [*B, I] -> leaves [*B, H]
 
 
 class TreeLSTMParams(NamedTuple):
-    """Parameters of a Tree-LSTM: gates i, g, o in this order, and the forget gates apart."""
+    """Parameters of a Tree-LSTM: gates i, g, o in this order, and the forget gates separately."""
 
     input_kernel: Float[Array, "I 4*H"]  # of i, g, o, f
     recurrent_kernel: Float[Array, "P 3*H"]  # P = H; N H if N-ary
@@ -63,13 +64,13 @@ class TreeLSTMParams(NamedTuple):
 
 
 def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int = 1) -> Forest:
-    """Lays out the nodes of trees in rows; a row holds nodes of one height, the leaves come first.
+    """Lays out the nodes of trees in rows; each row holds nodes of one height, and the leaves come first.
 
     Args:
-      trees: one or more.
-      width: places of a row.
-      arity: the most children of a node, `N`.
-      rows_by: there are as many rows as the trees need, up to a multiple of this, so that few shapes are compiled.
+      trees: one or more trees.
+      width: number of places in a row, `W`.
+      arity: maximum number of children of a node, `N`.
+      rows_by: rounds the number of rows up to a multiple of this, so that few shapes are compiled.
 
     Raises:
       ValueError: if a node has more than `arity` children.
@@ -78,7 +79,7 @@ def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int =
     >>> forest.tokens.tolist(), forest.children.tolist(), forest.roots.tolist()
     ([[1, 2], [7, 0]], [[[4, 4], [4, 4]], [[0, 1], [4, 4]]], [2])
     """
-    levels: list[list[tuple[int, list[tuple[int, int]]]]] = []  # of each node, its token and where its children are
+    levels: list[list[tuple[int, list[tuple[int, int]]]]] = []  # each node's token and its children's (height, index)
 
     def visit(tree: Tree) -> tuple[int, int]:
         if len(tree.children) > arity:
@@ -104,11 +105,11 @@ def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int =
 
 
 def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
-    """Makes the child-sum Tree-LSTM, to which the order of children does not matter, nor how many there are.
+    """Builds the child-sum Tree-LSTM, which accepts any number of children and ignores their order.
 
     >>> cell = child_sum_tree_lstm(hidden_size=4)
     >>> params = cell.init(jax.random.key(0), input_size=3)
-    >>> cell.step(params, cell.initial_state(params, (5,)), jnp.ones(3)).h.shape  # a node of five children
+    >>> cell.step(params, cell.initial_state(params, (5,)), jnp.ones(3)).h.shape  # a node with five children
     (4,)
     """
 
@@ -119,7 +120,7 @@ def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
 
 
 def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
-    """Makes the N-ary Tree-LSTM, which has weights of its own for each of at most `arity` children; binary with 2.
+    """Builds the N-ary Tree-LSTM, with separate weights for each of at most `arity` children; binary if `arity` is 2.
 
     >>> cell = nary_tree_lstm(hidden_size=4, arity=2)
     >>> cell.init(jax.random.key(0), input_size=3).forget_kernel.shape
@@ -136,13 +137,13 @@ def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
 def evaluate_forest(
     cell: TreeCell, params: Params, xs: Float[Array, "R W I"], children: Int[Array, "R W N"]
 ) -> LSTMState:
-    """Computes the states of all nodes, row after row.
+    """Computes the states of all nodes, row by row.
 
     Args:
       cell: the cell.
       params: its parameters.
       xs: inputs of the nodes.
-      children: the places of each node's children, all in rows before its own, as in `Forest`.
+      children: the places of each node's children, all in earlier rows, as in `Forest`.
 
     Returns:
       The states by place, leaves [R W, H].
@@ -154,13 +155,13 @@ def evaluate_forest(
         new = cell.step(params, jax.tree.map(lambda leaf: leaf[below], states), x)
         return jax.tree.map(lambda old, n: lax.dynamic_update_slice_in_dim(old, n, row * width, 0), states, new), None
 
-    start = cell.initial_state(params, (rows * width + 1,))  # the last is the child that is not there
+    start = cell.initial_state(params, (rows * width + 1,))  # the last is the missing child
     states, _ = lax.scan(step, start, (jnp.arange(rows), xs, children))
     return jax.tree.map(lambda leaf: leaf[:-1], states)
 
 
 class TreeEncoder(nn.Module):
-    """Turns each tree into the hidden state of its root; a token enters as a one-hot row.
+    """Encodes each tree as the hidden state of its root; tokens are one-hot vectors.
 
     >>> encoder = TreeEncoder(child_sum_tree_lstm(hidden_size=4), vocab_size=8)
     >>> forest = make_forest([Tree(7, (Tree(1), Tree(2))), Tree(3)], width=4, arity=2)
@@ -173,7 +174,7 @@ class TreeEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, forest: Forest) -> Float[Array, "B H"]:
-        """Returns the states of the roots."""
+        """Returns the hidden states of the roots."""
 
         def init(key: Key[Array, ""]) -> Any:
             return self.cell.init(key, input_size=self.vocab_size)
@@ -187,7 +188,7 @@ class TreeEncoder(nn.Module):
 def _tree_lstm(
     hidden_size: int, kernels: int, gates: Callable[[TreeLSTMParams, Array], tuple[Array, Array]]
 ) -> TreeCell:
-    """Makes the Tree-LSTM whose products of i, g and o, and of each f, are given by `gates`."""
+    """Builds the Tree-LSTM in which `gates` computes the recurrent products of i, g and o, and of each f."""
     if hidden_size < 1 or kernels < 1:
         raise ValueError(f"hidden_size, arity: expected at least 1, got {hidden_size} and {kernels}")
 
@@ -204,7 +205,7 @@ def _tree_lstm(
             input_kernel=jax.nn.initializers.glorot_uniform()(input_key, (input_size, 4 * hidden_size)),
             recurrent_kernel=blocks(recurrent_key, 3),
             forget_kernel=blocks(forget_key, kernels),
-            bias=jnp.zeros(4 * hidden_size).at[3 * hidden_size :].set(1.0),  # forget gates begin open
+            bias=jnp.zeros(4 * hidden_size).at[3 * hidden_size :].set(1.0),  # forget gates start open
         )
 
     def initial_state(params: TreeLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:

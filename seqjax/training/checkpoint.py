@@ -1,15 +1,15 @@
-"""Checkpoints of a run: any pytree of arrays, with what it takes to use it again as JSON, and never a half-written one.
+"""Checkpoints of a run: any pytree of arrays with metadata as JSON, and never a half-written one.
 
 A run's folder holds its newest checkpoints, numbered in the order of writing:
 
     000041/arrays/        every array of the pytree under its path, written by orbax
-    000041/metadata.json  flags, vocabulary, scores: whatever the caller wants to find beside the arrays
-    000041/SHA256SUMS     of all these files, as `sha256sum --check` reads them
+    000041/metadata.json  flags, vocabulary, scores: anything the caller wants to store with the arrays
+    000041/SHA256SUMS     checksums of all these files, for `sha256sum --check`
     000042/...
 
 A checkpoint is written under another name and renamed when it is complete, so that a process killed at any moment
-leaves the one before it intact and current. One that was damaged later is recognised by its checksums, and the one
-before it is used.
+leaves the previous one intact and current. If the checksums show that a checkpoint was damaged later, the previous one
+is used.
 """
 
 import hashlib
@@ -33,24 +33,24 @@ class Checkpoint(NamedTuple):
 
     path: pathlib.Path
     metadata: dict[str, Any]
-    damaged: tuple[str, ...]  # the newer ones that cannot be used, newest first: path and reason
+    damaged: tuple[str, ...]  # unusable newer checkpoints, newest first: path and reason
 
 
 def save(folder: str | os.PathLike, state: Any, metadata: dict[str, Any], *, keep: int = 3) -> pathlib.Path:
-    """Writes the newest checkpoint of a folder and deletes all but the last few.
+    """Writes a new checkpoint to a folder and deletes all but the last `keep`.
 
     Args:
-      folder: the run's folder of checkpoints; made if it does not exist.
-      state: a pytree of arrays, typed keys among them, none of size 0.
-      metadata: what JSON can hold; tuples come back as lists, and keys as strings.
-      keep: how many checkpoints remain.
+      folder: the run's folder of checkpoints; created if it does not exist.
+      state: a pytree of arrays, none of size 0; typed keys are allowed.
+      metadata: values that JSON can represent; tuples come back as lists, and keys as strings.
+      keep: number of checkpoints to keep.
 
     Returns:
-      Where the checkpoint is.
+      The path of the checkpoint.
 
     Raises:
       ValueError: if `keep` is below 1, or from orbax, if an array has size 0.
-      TypeError: if JSON cannot hold the metadata.
+      TypeError: if JSON cannot represent the metadata.
     """
     if keep < 1:
         raise ValueError(f"keep: expected at least 1, got {keep}")
@@ -59,7 +59,7 @@ def save(folder: str | os.PathLike, state: Any, metadata: dict[str, Any], *, kee
     written = _numbered(folder)
     path = folder / f"{int(written[-1].name) + 1 if written else 1:06d}"
     unfinished = path.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
     unfinished.mkdir(parents=True)
     with _checkpointer() as checkpointer:
         checkpointer.save(unfinished / _ARRAYS, {name: _to_host(leaf) for name, leaf in _named_leaves(state)})
@@ -74,7 +74,7 @@ def save(folder: str | os.PathLike, state: Any, metadata: dict[str, Any], *, kee
 def latest(folder: str | os.PathLike) -> Checkpoint:
     """Finds the newest intact checkpoint of a folder and reads its metadata, not its arrays.
 
-    A newer one that is damaged is named in a logged warning and in the result.
+    A logged warning and the result name each newer checkpoint that is damaged.
 
     Raises:
       FileNotFoundError: if there is no intact checkpoint.
@@ -93,13 +93,13 @@ def restore(checkpoint: Checkpoint, template: Any, *, part: str = "") -> Any:
     """Reads the arrays of a checkpoint into the structure of a template, bit for bit.
 
     Args:
-      checkpoint: what `latest` found.
-      template: a pytree like the one saved, of arrays or, from `jax.eval_shape`, of their shapes. Where it has a NumPy
-        array, the result has one; otherwise a JAX array, placed as the template's.
-      part: where the template stood in what was saved, as ".params" in a `TrainState`; at its root if empty.
+      checkpoint: the result of `latest`.
+      template: a pytree like the saved one, of arrays or, from `jax.eval_shape`, of their shapes. A NumPy array is
+        restored as a NumPy array, anything else as a JAX array with the template's placement.
+      part: path of the template in the saved pytree, such as ".params" in a `TrainState`; the root if empty.
 
     Raises:
-      ValueError: if the template has other leaves, shapes or dtypes than the checkpoint; it names the first.
+      ValueError: if the template has other leaves, shapes or dtypes than the checkpoint; the message names the first.
     """
     expected = {part + name: _describe(leaf) for name, leaf in _named_leaves(template)}
     with _checkpointer() as checkpointer:
@@ -108,7 +108,7 @@ def restore(checkpoint: Checkpoint, template: Any, *, part: str = "") -> Any:
         for name in [*expected, *found]:
             if expected.get(name) != found.get(name):
                 raise ValueError(
-                    f"{checkpoint.path} is of another model: expected {name} to be {expected.get(name, 'absent')}, "
+                    f"{checkpoint.path} is from another model: expected {name} to be {expected.get(name, 'absent')}, "
                     f"found {found.get(name, 'absent')}"
                 )
         arrays = checkpointer.restore(checkpoint.path / _ARRAYS)
@@ -117,7 +117,7 @@ def restore(checkpoint: Checkpoint, template: Any, *, part: str = "") -> Any:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    """Makes the orbax checkpointer; compression would take longer than writing, and trained weights hardly shrink."""
+    """Builds the orbax checkpointer, without compression: it takes longer than writing and hardly shrinks weights."""
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
 
 
@@ -128,7 +128,7 @@ def _numbered(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _sums(path: pathlib.Path) -> list[str]:
-    """Lists digest and name of each file below a folder, save the list itself."""
+    """Lists the digest and name of each file below a folder, except the list itself."""
     lines = []
     for file in sorted(path.rglob("*")):
         if file.is_file() and file != path / _SUMS:
@@ -139,7 +139,7 @@ def _sums(path: pathlib.Path) -> list[str]:
 
 
 def _damage(path: pathlib.Path) -> str | None:
-    """Says which file of a checkpoint is not as it was written, None if all are."""
+    """Returns a description of the first missing or changed file of a checkpoint, None if it is intact."""
     if not (path / _SUMS).is_file():
         return f"{_SUMS} is missing"
     written = (path / _SUMS).read_text(errors="replace").splitlines()
@@ -153,22 +153,22 @@ def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _is_within(name: str, part: str) -> bool:
-    """Says whether a path begins with another, as ".params.bias" does with ".params", but ".params_mean" does not."""
+    """Returns whether a path lies within another, as ".params.bias" does in ".params", but ".params_mean" does not."""
     return name.startswith(part) and name[len(part) :][:1] in ".["
 
 
 def _is_key(leaf: Any) -> bool:
-    """Says whether a leaf is an array of typed keys."""
+    """Returns whether a leaf is an array of typed keys."""
     return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_host(leaf: Any) -> np.ndarray:
-    """Makes of a leaf the array that is stored."""
+    """Converts a leaf to the array that is stored."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _describe(leaf: Any) -> str:
-    """Describes the array that is stored of a leaf, as in "float32[8, 64]"."""
+    """Describes the array that is stored for a leaf, as in "float32[8, 64]"."""
     if _is_key(leaf):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     elif not hasattr(leaf, "dtype"):
@@ -177,10 +177,10 @@ def _describe(leaf: Any) -> str:
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:
-    """Makes of a stored array what the template has in its place."""
+    """Converts a stored array to the type and placement of the template's leaf."""
     if _is_key(leaf):
         array = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(jnp.zeros((), leaf.dtype)))
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-        committed = getattr(leaf, "committed", True)  # where it is not, jit chooses the device, and would compile anew
+        committed = getattr(leaf, "committed", True)  # if not, jit chooses the device; committing recompiles
         return jax.device_put(array, leaf.sharding if committed else None)
     return array

@@ -1,14 +1,15 @@
-"""Dynamic evaluation: a trained model that goes on learning from the text it has just been scored on.
+"""Dynamic evaluation: a trained model keeps learning from the text on which it has just been scored.
 
 Krause, Kahembwe, Murray and Renals (2018), "Dynamic evaluation of neural sequence models". The text is read segment by
-segment. Each is scored by the parameters as they were before it, so the figure is as honest as a static one, and only
-then do the parameters adapt to it:
+segment. Each segment is scored before the parameters adapt to it, so the score is as valid as that of a static model.
+The parameters then adapt by
 
     R      = sqrt(1 / N sum_n g_n ** 2)                        over the gradients g_n of N batches of training text
     theta <- theta - eta g / (R + epsilon) + min(lambda R / mean(R), 1) (theta_g - theta)
 
-`g` is the segment's gradient, `eta` the learning rate, `theta_g` the trained parameters, towards which the parameters
-decay at the rate `lambda`; the mean is over all parameters. With `R` of ones this is plain gradient descent with decay.
+`g` is the gradient of the segment and `eta` the learning rate. The parameters decay at the rate `lambda` towards the
+trained parameters `theta_g`. The mean is over all parameters. If `R` is all ones, this is plain gradient descent with
+decay.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from seqjax.training.step import Batch, Carry, LossFn, Metrics, Params
 
 
 class DynamicEvalState(NamedTuple):
-    """Where dynamic evaluation is in the text; `params` are `trained_params` at its start."""
+    """The state of dynamic evaluation between two segments; `params` starts as `trained_params`."""
 
     params: Params
     trained_params: Params
@@ -36,7 +37,7 @@ def gradient_rms(loss_fn: LossFn, params: Params, carry: Carry, batches: Iterabl
       loss_fn: `(params, carry, batch, key) -> (loss, (carry, metrics))`; its key is None.
       params: the trained parameters.
       carry: the recurrent state before the first batch.
-      batches: training batches, preferably of segments as long as those of the evaluation.
+      batches: training batches, preferably with segments as long as those of the evaluation.
 
     Returns:
       A pytree like the parameters.
@@ -66,16 +67,17 @@ def gradient_rms(loss_fn: LossFn, params: Params, carry: Carry, batches: Iterabl
 def make_dynamic_eval_step(
     loss_fn: LossFn, learning_rate: float, decay: float, epsilon: float = 2e-5
 ) -> Callable[[DynamicEvalState, Batch], tuple[DynamicEvalState, Metrics]]:
-    """Makes the jitted step `(state, batch) -> (state, metrics)` that scores a segment and then adapts to it.
+    """Builds the jitted step `(state, batch) -> (state, metrics)` that scores a segment and then adapts to it.
 
     Args:
-      loss_fn: `(params, carry, batch, key) -> (loss, (carry, metrics))`, the mean over the segment; its key is None.
+      loss_fn: `(params, carry, batch, key) -> (loss, (carry, metrics))`; the loss is the mean over the segment, and
+        the key is None.
       learning_rate: `eta`, above 0.
       decay: `lambda`, in [0, 1].
-      epsilon: above 0, so that a parameter whose gradient was always 0 does not leap.
+      epsilon: above 0, so that a parameter whose gradient was always 0 does not jump.
 
     Returns:
-      The step. Its metrics are those of `loss_fn` and `loss`, all from before the adaptation.
+      The step. Its metrics are those of `loss_fn` plus `loss`, all computed before the adaptation.
 
     Raises:
       ValueError: if a number is outside its range.

@@ -1,7 +1,8 @@
-"""Minimum risk training (Shen et al. 2016): the expected error of what a model says, as a loss.
+"""Minimum risk training (Shen et al. 2016): the expected error of a model's outputs, as a loss.
 
-The candidates `y` of an example are sampled or found by beam search; the risk of each is, say, its edit distance to
-the reference. In the shapes, `n` is the number of candidates, `L` their padded length and `*B` any batch axes.
+The candidates `y` of an example are sampled or found by beam search; the risk of each is, for example, its edit
+distance to the reference. In the shapes, `n` is the number of candidates, `L` their padded length and `*B` any batch
+axes.
 """
 
 import jax
@@ -17,23 +18,23 @@ def edit_distance(
 ) -> Int[Array, ""]:
     """Counts the insertions, deletions and substitutions that turn one sequence into another (Levenshtein 1966).
 
-    Of the first `i` symbols of `a` and the first `j` of `b`,
+    For the first `i` symbols of `a` and the first `j` of `b`,
 
         D[i, j] = min(D[i-1, j] + 1, D[i-1, j-1] + (a[i] != b[j]), D[i, j-1] + 1),    D[i, 0] = i,  D[0, j] = j
 
-    A scan computes row after row. With `c[j]` the minimum of the first two terms and `c[0] = i`, the last term makes
+    A scan computes row by row. With `c[j]` the minimum of the first two terms and `c[0] = i`, the last term makes
     the row `D[i, j] = min over k <= j of c[k] + j - k`, a cumulative minimum of `c[k] - k`.
 
-    Takes one pair: use `jax.vmap` for more. Whatever stands in the padding has no effect.
+    Takes one pair; use `jax.vmap` for more. Values in the padding have no effect.
 
     Args:
       a: symbols, padded to `N`.
-      a_length: how many count, at most `N`.
+      a_length: number of valid symbols, at most `N`.
       b: symbols, padded to `M`.
-      b_length: how many count, at most `M`.
+      b_length: number of valid symbols, at most `M`.
 
     Raises:
-      ValueError: `a` or `b` has not one axis.
+      ValueError: if `a` or `b` does not have exactly one axis.
 
     >>> edit_distance(jnp.array([1, 2, 3, 4]), 4, jnp.array([2, 3, 5, 0]), 3)
     Array(2, dtype=int32)
@@ -55,16 +56,16 @@ def edit_distance(
 
 
 def first_of_equal(tokens: Integer[Array, "*B n L"], lengths: Integer[Array, "*B n"]) -> Bool[Array, "*B n"]:
-    """Marks the candidates that equal none before them, so that one sampled twice counts once.
+    """Marks the candidates that differ from all earlier ones, so that one sampled twice counts once.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: if the shapes do not match.
 
     >>> first_of_equal(jnp.array([[5, 6], [5, 7], [5, 6], [5, 9]]), jnp.array([2, 1, 2, 1]))
     Array([ True,  True, False, False], dtype=bool)
     """
     if tokens.shape[:-1] != lengths.shape:
-        raise ValueError(f"lengths: expected the shape {tokens.shape[:-1]} of tokens less an axis, got {lengths.shape}")
+        raise ValueError(f"lengths: expected shape {tokens.shape[:-1]}, one per candidate, got {lengths.shape}")
     padding = jnp.arange(tokens.shape[-1]) >= lengths[..., None]
     same = (tokens[..., :, None, :] == tokens[..., None, :, :]) | padding[..., :, None, :]
     equal = same.all(axis=-1) & (lengths[..., :, None] == lengths[..., None, :])
@@ -85,17 +86,17 @@ def expected_risk(
         Q(y) = p(y)^a / sum_y' p(y')^a
         R = sum_y Q(y) risk(y),    dR / dlog p(y) = a Q(y) (risk(y) - R)
 
-    A candidate that is not to count contributes neither value nor gradient, whatever stands there; the risk of an
-    example without any is 0.
+    Masked candidates contribute neither value nor gradient, whatever their values. The risk of an example without any
+    valid candidate is 0.
 
     Args:
       log_probs: log p(y) of each candidate in nats.
-      risks: of each candidate; no gradient is taken of them.
+      risks: risk of each candidate; no gradient flows through it.
       sharpness: `a`, above 0. Shen et al. found 5e-3 best.
-      mask: true where a candidate counts, as `first_of_equal` gives it; everywhere if None.
+      mask: true for the candidates that count, as returned by `first_of_equal`; all count if None.
 
     Raises:
-      ValueError: if the shapes do not fit or the sharpness is not above 0.
+      ValueError: if the shapes do not match or the sharpness is not above 0.
 
     >>> expected_risk(jnp.log(jnp.array([0.6, 0.2])), jnp.array([0.0, 4.0]), sharpness=1.0).round(4)
     Array(1., dtype=float32)

@@ -1,9 +1,9 @@
 """Negative log-likelihood of discrete sequences with padding, and the units in which it is reported.
 
-Padding contributes neither value nor gradient, whatever stands there, NaN and infinity included; means are taken over
-the valid positions, never over the padded length. Where a figure is to be exact over many batches, add up the sums and
-the counts (`nll_sum_and_count`), not the means. The mask of rows of given lengths is
-`jnp.arange(T) < lengths[..., None]`. In the shapes, `V` is the number of symbols and `*B` any axes, time among them.
+Padding contributes neither value nor gradient, even if it holds NaN or infinity. Means are taken over the valid
+positions, never over the padded length. For an exact mean over many batches, add up the sums and the counts
+(`nll_sum_and_count`), not the means. The mask for rows of given lengths is `jnp.arange(T) < lengths[..., None]`. In the
+shapes, `V` is the number of symbols and `*B` any axes, including time.
 """
 
 import math
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 
 class NLLSum(NamedTuple):
-    """A negative log-likelihood in nats, summed over so many positions."""
+    """A negative log-likelihood in nats, summed over `count` positions."""
 
     total: Float[Array, ""]
     count: Int[Array, ""]  # type: ignore[assignment]  # hides tuple.count
@@ -30,24 +30,24 @@ def token_nll(
 ) -> Float[Array, "*B"]:
     """Computes the negative log-likelihood of each target, zero in the padding.
 
-    With `label_smoothing` a, the cross-entropy to a target distribution in which all symbols share a of the
-    probability (Szegedy et al. 2016, section 7):
+    With `label_smoothing` a, computes the cross-entropy to a target distribution that spreads the probability a evenly
+    over all symbols (Szegedy et al. 2016, section 7):
 
         nll  = -log softmax(logits)[target]
         loss = (1 - a) nll - a / V sum_v log softmax(logits)[v]
              = nll + a (logits[target] - mean_v logits[v])
 
     Args:
-      logits: unnormalised log-probabilities; the arithmetic is float32 at least.
-      targets: the symbols, below `V`; anything in the padding.
-      mask: true where a position counts; everywhere if None.
+      logits: unnormalised log-probabilities; the arithmetic is at least float32.
+      targets: symbols below `V`, with any values in the padding.
+      mask: true at the positions that count; all count if None.
       label_smoothing: `a`, in [0, 1).
 
     Returns:
-      Nats of each position.
+      The loss of each position in nats.
 
     Raises:
-      ValueError: if the shapes do not fit or `label_smoothing` is outside [0, 1).
+      ValueError: if the shapes do not match or `label_smoothing` is outside [0, 1).
       TypeError: if logits are not floats, targets not integers or the mask not booleans.
 
     >>> token_nll(jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]])), jnp.array([0, 1])).round(4)
@@ -74,7 +74,7 @@ def nll_sum_and_count(
 ) -> NLLSum:
     """Sums the negative log-likelihood over the valid positions of a batch, and counts them.
 
-    Args and raises: as `token_nll`.
+    Args and raises: see `token_nll`.
 
     >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]]))
     >>> nll_sum_and_count(logits, jnp.array([0, 7]), jnp.array([True, False]))
@@ -91,9 +91,9 @@ def mean_nll(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, ""]:
-    """Computes the mean negative log-likelihood in nats over the valid positions; 0 where there is none.
+    """Computes the mean negative log-likelihood in nats over the valid positions; 0 if there are none.
 
-    Args and raises: as `token_nll`.
+    Args and raises: see `token_nll`.
 
     >>> mean_nll(jnp.zeros((2, 3, 8)), jnp.zeros((2, 3), int), jnp.arange(3) < jnp.array([[3], [1]])).round(4)
     Array(2.0794, dtype=float32)
@@ -121,7 +121,7 @@ def bits_per_character(nll: Float[Array, "*B"] | float) -> Float[Array, "*B"] | 
 
 
 def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: float) -> None:
-    """Raises if the arguments of a loss do not fit each other."""
+    """Raises if the arguments of a loss do not match."""
     for name, array, kind in (
         ("logits", logits, jnp.floating),
         ("targets", targets, jnp.integer),

@@ -1,20 +1,20 @@
-"""Training: a pure step from one train state to the next, with clipped gradients and no silent damage.
+"""Training: a pure step from one train state to the next, with clipped gradients and a guard against non-finite ones.
 
-A loss function says what is learned:
+A loss function defines the objective:
 
     loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))
 
-`carry` is the recurrent state that a stream carries from batch to batch (`()` where there is none), `metrics` a dict of
-scalars, `key` None in evaluation, where nothing is random. Schedules, weight decay and the like are the optimizer's
-business, files, signals and progress the caller's.
+`carry` is the recurrent state that a stream carries from batch to batch (`()` if there is none). `metrics` is a dict of
+scalars. `key` is None in evaluation, where nothing is random. The optimizer handles schedules, weight decay and the
+like; the caller handles files, signals and progress.
 
-Mixed precision is JAX's own: a step that is first called within
+Mixed precision uses JAX's own setting. A step that is first called within
 
     with jax.default_matmul_precision("BF16_BF16_F32"):
 
-rounds the factors of every product of its matrices to bfloat16, forward and backward, cells and all, where the device
-has such products (GPU and TPU; a CPU goes on in float32). Everything else stays in float32: sums of products, gates,
-states, what is kept for the gradient, losses, gradients, the optimizer's moments and the parameters.
+rounds the factors of every matrix product to bfloat16, forward and backward, cells included, if the device has such
+products (GPU and TPU; a CPU stays in float32). Everything else stays in float32: sums of products, gates, states,
+residuals for the gradient, losses, gradients, the optimizer's moments and the parameters.
 """
 
 from collections.abc import Callable
@@ -34,27 +34,27 @@ LossFn = Callable[[Params, Carry, Batch, Array | None], tuple[Array, tuple[Carry
 
 
 class TrainState(NamedTuple):
-    """All that a training run is between two steps."""
+    """The complete state of a training run between two steps."""
 
     params: Params
     opt_state: optax.OptState
     carry: Carry
-    step: Int[Array, ""]  # steps taken, skipped ones included
-    skipped: Int[Array, ""]  # steps that were not applied, because loss or gradient was not finite
-    clipped: Int[Array, ""]  # steps that were applied with a clipped gradient
+    step: Int[Array, ""]  # steps taken, including skipped ones
+    skipped: Int[Array, ""]  # steps not applied because the loss or the gradient was not finite
+    clipped: Int[Array, ""]  # steps applied with a clipped gradient
     key: Key[Array, ""]  # never changes: step n draws from fold_in(key, n)
 
 
 def init_train_state(
     params: Params, optimizer: optax.GradientTransformation, carry: Carry, key: Key[Array, ""]
 ) -> TrainState:
-    """Makes the train state before the first step.
+    """Builds the train state before the first step.
 
-    Everything is copied: the train step gives the state's buffers away, and the caller's arrays stay alive.
+    Everything is copied, so that the caller's arrays survive when the train step donates the state's buffers.
 
     Args:
       params: a pytree of arrays.
-      optimizer: the one that `make_train_step` gets.
+      optimizer: the same optimizer as for `make_train_step`.
       carry: the recurrent state before the first batch, `()` if there is none.
       key: the run's key, from `jax.random.key`.
 
@@ -66,7 +66,7 @@ def init_train_state(
     0
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError(f"key: expected a typed key as jax.random.key makes them, got {key!r}")
+        raise TypeError(f"key: expected a typed key from jax.random.key, got {key!r}")
     zero = jnp.zeros((), jnp.int32)
     opt_state = _with_clipping(optimizer, 1.0).init(params)
     return jax.tree.map(_copy, TrainState(params, opt_state, carry, step=zero, skipped=zero, clipped=zero, key=key))
@@ -75,28 +75,29 @@ def init_train_state(
 def make_train_step(
     loss_fn: LossFn, optimizer: optax.GradientTransformation, max_grad_norm: float = 1.0
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Makes the jitted training step `(state, batch) -> (state, metrics)`; the buffers of its state are donated to it.
+    """Builds the jitted training step `(state, batch) -> (state, metrics)`, which donates the buffers of its state.
 
-    Before the optimizer sees the gradient g of all parameters, it is clipped by its norm (Pascanu, Mikolov and Bengio
-    2013, algorithm 1):
+    Before the optimizer sees the gradient g of all parameters, the step clips it by its norm (Pascanu, Mikolov and
+    Bengio 2013, algorithm 1):
 
         g <- g * max_grad_norm / |g|   if |g| > max_grad_norm
 
-    A step whose loss or gradient norm is not finite changes neither parameters nor optimizer state nor carry, and is
-    counted. The key of a step is `fold_in(state.key, state.step)`: a resumed run draws what an unbroken one draws.
+    A step whose loss or gradient norm is not finite leaves parameters, optimizer state and carry unchanged, and counts
+    as skipped. The key of a step is `fold_in(state.key, state.step)`, so a resumed run draws the same numbers as an
+    uninterrupted one.
 
     Args:
       loss_fn: `(params, carry, batch, key) -> (loss, (carry, metrics))`.
       optimizer: any optax optimizer.
-      max_grad_norm: the largest norm of a gradient; `math.inf` to leave gradients as they are.
+      max_grad_norm: the largest norm of a gradient; `math.inf` disables clipping.
 
     Returns:
-      The step. Its metrics are those of `loss_fn` and `loss`, `grad_norm` (before clipping), `clipped_share` (of the
-      steps applied so far) and `skipped` (how many steps so far).
+      The step. Its metrics are those of `loss_fn` plus `loss`, `grad_norm` (before clipping), `clipped_share` (of the
+      steps applied so far) and `skipped` (number of skipped steps so far).
 
     Raises:
       ValueError: if `max_grad_norm` is not above 0; from the step, if the loss or a metric is not a scalar, a metric
-        has a name that the step gives, or the carry is not like the one before.
+        has a reserved name, or the new carry differs from the old one in structure, shapes or dtypes.
       TypeError: from the step, if `loss_fn` returns another structure.
 
     >>> def loss_fn(params, carry, batch, key):
@@ -141,13 +142,13 @@ def make_train_step(
 
 
 def make_eval_step(loss_fn: LossFn) -> Callable[[Params, Carry, Batch], tuple[Metrics, Carry]]:
-    """Makes the jitted evaluation step `(params, carry, batch) -> (metrics, carry)`; the key of `loss_fn` is None.
+    """Builds the jitted evaluation step `(params, carry, batch) -> (metrics, carry)`; the key of `loss_fn` is None.
 
-    Its metrics are those of `loss_fn` and `loss`. For a figure that is exact over batches of unequal size, let
-    `loss_fn` return a sum and a count (`seqjax.training.losses.nll_sum_and_count`) and add them up.
+    Its metrics are those of `loss_fn` plus `loss`. For an exact mean over batches of unequal size, let `loss_fn` return
+    a sum and a count (`seqjax.training.losses.nll_sum_and_count`) and add them up.
 
     Raises:
-      ValueError or TypeError: from the step, as that of `make_train_step`.
+      ValueError, TypeError: from the step, as in `make_train_step`.
 
     >>> eval_step = make_eval_step(lambda params, carry, batch, key: (jnp.sum(params * batch), (carry, {})))
     >>> eval_step(jnp.array([1.0, 2.0]), (), jnp.array([3.0, 4.0]))
@@ -163,7 +164,7 @@ def make_eval_step(loss_fn: LossFn) -> Callable[[Params, Carry, Batch], tuple[Me
 
 
 def _checked(loss_fn: LossFn) -> LossFn:
-    """Adds to a loss function the check, while it is traced, that it keeps to its contract."""
+    """Wraps a loss function so that tracing it checks its contract."""
 
     def checked_loss_fn(
         params: Params, carry: Carry, batch: Batch, key: Array | None
@@ -179,12 +180,12 @@ def _checked(loss_fn: LossFn) -> LossFn:
             if jnp.shape(value):
                 raise ValueError(f"loss_fn: expected it to return scalars, got {name} of shape {jnp.shape(value)}")
         if reserved := sorted({"loss", "grad_norm", "clipped_share", "skipped"} & metrics.keys()):
-            raise ValueError(f"loss_fn: expected other names of metrics, got {reserved}, which the step gives")
+            raise ValueError(f"loss_fn: expected metrics without reserved names, got {reserved}")
         expected, found = _leaves(carry), _leaves(new_carry)
         for path in [*expected, *found]:
             if expected.get(path) != found.get(path):
                 raise ValueError(
-                    f"loss_fn: expected it to return a carry like its own, carry{path} "
+                    f"loss_fn: expected it to return a carry like its input, carry{path} "
                     f"{expected.get(path, 'absent')}, got {found.get(path, 'absent')}"
                 )
         return loss, (new_carry, metrics)
@@ -201,10 +202,10 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 
 def _with_clipping(optimizer: optax.GradientTransformation, max_grad_norm: float) -> optax.GradientTransformation:
-    """Puts clipping by global norm before an optimizer; the state does not depend on the norm."""
+    """Prepends clipping by global norm to an optimizer; the state does not depend on the norm."""
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer)
 
 
 def _copy(x: Any) -> Array:
-    """Copies an array; a weak type becomes strong, as in what a step returns, or the second step would compile anew."""
+    """Copies an array; makes a weak type strong, as in a step's output, so that the second step does not recompile."""
     return jnp.array(x, dtype=jnp.asarray(x).dtype, copy=True)

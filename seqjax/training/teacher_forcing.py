@@ -1,7 +1,7 @@
-"""Teacher forcing: what a decoder reads and predicts in training, and how often it reads its own symbols instead.
+"""Teacher forcing: the inputs and targets of a decoder in training, and a schedule for reading its own symbols.
 
-A decoder that predicts y_1 ... y_n and then `eos` reads `bos`, y_1 ... y_n. Trained on nothing else, it never sees
-the mistakes that it makes alone; scheduled sampling lets it read more and more of its own symbols (Bengio et al. 2015).
+A decoder that predicts y_1 ... y_n and then `eos` reads `bos`, y_1 ... y_n. Trained only on such inputs, it never sees
+its own mistakes; scheduled sampling lets it read more and more of its own symbols (Bengio et al. 2015).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 
 class Forced(NamedTuple):
-    """Sequences of up to `L` symbols as a decoder takes them, in `L + 1` steps."""
+    """Inputs and targets of a decoder for sequences of up to `L` symbols, in `T = L + 1` steps."""
 
     inputs: Integer[Array, "*B T"]
     targets: Integer[Array, "*B T"]
@@ -23,13 +23,13 @@ class Forced(NamedTuple):
 def teacher_forcing(
     symbols: Integer[Array | np.ndarray, "*B L"], lengths: Integer[Array | np.ndarray, "*B"], *, bos: int, eos: int
 ) -> Forced:
-    r"""Puts `bos` before each sequence to be read and `eos` after each to be predicted.
+    r"""Builds decoder inputs with `bos` before each sequence, and targets with `eos` after each.
 
     Args:
-      symbols: sequences padded to `L`, with anything in the padding.
-      lengths: of each sequence; a row of length 0 only fills the batch, not even its `eos` counts.
-      bos: read first.
-      eos: predicted last.
+      symbols: sequences padded to `L`, with any values in the padding.
+      lengths: length of each sequence; a row of length 0 only fills the batch, so not even its `eos` counts.
+      bos: the first input.
+      eos: the last target.
 
     Raises:
       ValueError: if there is not one length for each sequence.
@@ -44,7 +44,7 @@ def teacher_forcing(
     Array([4, 2], dtype=int32)
     """
     if np.shape(lengths) != symbols.shape[:-1]:
-        raise ValueError(f"lengths: expected the shape {symbols.shape[:-1]}, as symbols have, got {np.shape(lengths)}")
+        raise ValueError(f"lengths: expected shape {symbols.shape[:-1]}, one per sequence, got {np.shape(lengths)}")
     lengths = jnp.asarray(lengths)[..., None]
     symbols = jnp.where(jnp.arange(symbols.shape[-1]) < lengths, symbols, 0)
     begin = jnp.full((*symbols.shape[:-1], 1), bos, symbols.dtype)
@@ -58,13 +58,13 @@ def teacher_forcing(
 
 
 def inverse_sigmoid_decay(k: float) -> Callable[[int | Int[Array, ""]], Float[Array, ""]]:
-    """Makes the schedule by which a decoder comes to read its own symbols: the probability at each step of training.
+    """Builds a schedule of the probability that a decoder reads its own symbols, by training step.
 
-    Bengio et al. (2015), section 2.4: 1 - k / (k + exp(i / k)) at step i. For one that is linear, see
+    Bengio et al. (2015), section 2.4: 1 - k / (k + exp(i / k)) at step i. For a linear schedule, see
     `optax.linear_schedule`.
 
     Args:
-      k: at least 1; the larger, the later. Half of what is read is its own after k log k steps.
+      k: at least 1; a larger k delays the rise. The probability is 1/2 after k log k steps.
 
     Raises:
       ValueError: if `k` is below 1.
