@@ -89,6 +89,7 @@ def train(task: Task, config: Any, script: str) -> Path:
     params = devices.on_first_device(mesh, state.params)
 
     with signals.answered(lambda number: signals.quit_now(number, how_to_go_on.capitalize())):
+        print("Scoring the test set, then the baselines.")
         scores, baselines = task.test.scores(params), task.test.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test set:")
     paths = run_folder / "result.json", config.record

@@ -181,7 +181,7 @@ def test_from_a_language_model(tmp_path, run_main, run_experiment):
         for name in ("input_kernel", "recurrent_kernel"):
             value = params[name]
             assert any(np.array_equal(value, array) for key, array in got.items() if layer in key and name in key)
-    with pytest.raises(ValueError, match="--units=words: with --start_from it is characters"):
+    with pytest.raises(ValueError, match="--units=words: expected characters with --start_from"):
         run_main(f"--start_from={tmp_path / 'lm'}", f"--run_folder={tmp_path / 'other'}", "--units=words")
 
 
@@ -219,6 +219,6 @@ def test_what_the_data_set_lacks_is_named(tmp_path, run_main):
     arguments = [f"--run_folder={tmp_path / 'run'}", *TINY]
     with pytest.raises(ValueError, match=r"imdb_reviews/1.0.0: label: expected .* \['label'\], got 'stars'"):
         run_main(*arguments, "--label=stars")
-    with pytest.raises(ValueError, match="--embedding_size=7: the word vectors have 4"):
+    with pytest.raises(ValueError, match="--embedding_size=7: expected 4, as in the word vectors"):
         run_main(*arguments, "--embedding_size=7")
     assert not (tmp_path / "run").exists()

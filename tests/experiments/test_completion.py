@@ -123,8 +123,8 @@ def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
 def test_main_types_word_after_word(run_main, capsys):
     run_main("--prompt=the quick brown ", "--t9=369 58677")
     out = capsys.readouterr().out
-    assert "'the quick brown ' and the keys 369" in out
-    assert "'the quick brown fox ' and the keys 58677" in out
+    assert "After 'the quick brown ', words for the keys 369:" in out
+    assert "After 'the quick brown fox ', words for the keys 58677:" in out
     assert "'jumps'" in out
 
 
@@ -133,7 +133,7 @@ def test_interactive_goes_on_after_the_most_probable_word(run_main, capsys, monk
     run_main("--prompt=the quick brown ", "--interactive")
     out = capsys.readouterr().out
     assert "'1': expected at most 24 of the keys 2 to 9" in out
-    assert "'the quick brown fox ' and the keys 58677:" in out and "843" not in out
+    assert "After 'the quick brown fox ', words for the keys 58677:" in out and "843" not in out
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ MISTAKES = [  # script, arguments, what the line names beside the first argument
     ("classify", ["--folder=MISSING"], "expected a folder, found nothing"),
     ("classify", ["--folder=EMPTY"], "expected a folder of files <class>/<name>.txt"),
     ("classify", ["--start_from=EMPTY"], "no checkpoint"),
-    ("classify", ["--units=words", "--start_from=RUN"], "with --start_from it is characters"),
+    ("classify", ["--units=words", "--start_from=RUN"], "expected characters with --start_from"),
     ("completion", ["--prompt=the"], "--run_folder: expected the folder of a run"),
     ("completion", ["--t9=1", "--run_folder=RUN"], "expected words of at most"),
     ("completion", ["--epochs=2", "--run_folder=RUN"], "no such flag"),
@@ -86,7 +86,7 @@ MISTAKES = [  # script, arguments, what the line names beside the first argument
     ("seq2seq", ["--kind=poem"], "expected one of"),
     ("seq2seq", ["--dataset=listops"], "expected"),
     ("tag", ["--dataset=listops"], "expected"),
-    ("tree", ["--batch_size=1000000000"], "to train on"),
+    ("tree", ["--batch_size=1000000000"], "(the training expressions)"),
     ("long_memory", ["--length=5"], "expected at least 10"),
     ("long_memory", ["--length=50", "--problem=rows"], "only for synthetic problems"),
 ]

@@ -177,7 +177,7 @@ def test_subwords_come_back_from_a_run(tmp_path, capsys, monkeypatch, run_main, 
     capsys.readouterr()
     run_main(f"--run_folder={folder}", "--interactive", "--n_best=1")
     out = capsys.readouterr().out
-    assert re.match(r"A sentence a line; an empty line ends.\ncab\n +-\d+\.\d\d  ", out)
+    assert re.match(r"Type one sentence per line; an empty line quits.\ncab\n +-\d+\.\d\d  ", out)
 
 
 def test_flags_that_need_a_run_say_so(run_main):

@@ -88,5 +88,5 @@ def test_a_run_learns_and_compares(kind, tmp_path, run_main):
 
 
 def test_too_few_expressions_are_named(run_main):
-    with pytest.raises(ValueError, match="^--batch_size=1500: there are 1440 expressions to train on"):
+    with pytest.raises(ValueError, match=r"^--batch_size=1500: expected at most 1440 \(the training expressions\)"):
         run_main("--batch_size=1500")
