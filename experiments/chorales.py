@@ -1,12 +1,19 @@
-"""One stream of four voices: a language model of chorales, and music written by it.
+"""One stream of four voices: a language model of chorales, and music sampled from it.
 
     python -m experiments.chorales
 
-trains the model of `experiments.language_model` on the notation of the data set `chorales`, a character for each voice
-at each sixteenth, in all twelve keys; `--dataset=NAME` takes any TFDS set of text in that notation. It gives the bits
-per step, a sixteenth of all four voices, of chorales that it never saw, beside what the n-gram models of PPMd need for
-them. A run folder then also holds `music.mid` to listen to and, with matplotlib, `music.png` to look at. More music
-from a run that is finished: `--sample_only --run_folder=FOLDER --seed=1`.
+The script trains the model of `experiments.language_model` on chorales of J. S. Bach, transposed into all twelve keys.
+In the notation of the data set, a character is the pitch of one voice at one sixteenth note. The script reports the
+bits per step of held-out chorales, where a step is a sixteenth note of all four voices, and those of PPMd's n-gram
+models. It writes the model's music to the run folder, as `music.mid` and, if matplotlib is installed, as the piano roll
+`music.png`.
+
+    --dataset=NAME          train on another TFDS data set of text in the same notation
+    --sample_only --run_folder=FOLDER --seed=1
+                            write other music with a trained model
+
+The default run takes 0.8 minutes on two cores and reaches 2.595 bits per step; the best baseline, PPMd of order 16,
+reaches 3.104.
 """
 
 from dataclasses import dataclass
@@ -31,37 +38,39 @@ if TYPE_CHECKING:
     import mido
     from matplotlib.figure import Figure
 
-KEYS = (-5, 7)  # all, by as few semitones up or down as can be; the upper end is not one of them
+KEYS = (-5, 7)  # range of transpositions in semitones, without its upper end: the smallest that reach all twelve keys
 BEATS_PER_MINUTE = 80
 VOICES = ("soprano", "alto", "tenor", "bass")
-CHOIR = 52  # the sound of a General MIDI instrument, counted from 0
+CHOIR = 52  # General MIDI program, counted from 0
 
 
 @dataclass(frozen=True)
 class Settings(language_model.Settings):
-    """Other defaults than those of the language model."""
+    """The settings of the language model, with different defaults."""
 
     dataset: str = "chorales"
     length: int = 68  # four quarters
-    epochs: float = 1.5  # each in twelve keys
+    epochs: float = 1.5  # each contains every chorale in twelve keys
     learning_rate: float = 8e-3
-    characters: int = 17 * 64  # of 64 quarters
+    characters: int = 17 * 64  # 64 quarters
     prompt: str | None = DOCUMENT_BREAK
     temperature: float = 0.8
 
 
 def in_all_keys(text: str) -> str:
-    """Joins a text in all twelve keys, its own last."""
+    """Joins a text in all twelve keys, the original key last."""
     return DOCUMENT_BREAK.join(transpose(text, semitones) for semitones in sorted(range(*KEYS), key=abs, reverse=True))
 
 
-def first_piece(text: str) -> str:
-    """Gives what comes before the first empty line."""
+def first_chorale(text: str) -> str:
+    """Returns the text before the first empty line, without newlines at either end."""
     return text.strip("\n").split(DOCUMENT_BREAK)[0]
 
 
 def hold_bits_per_step(known: str, held_out: str) -> float:
-    """Bits per step of a model in which a voice stays as it is or else takes any note as often as it does in all.
+    """Computes the bits per step of a baseline in which each voice holds its note or redraws it.
+
+    The probabilities of holding and of each note are the frequencies in the `known` text, separately for each voice.
 
     >>> round(hold_bits_per_step("mf]Zmf]Z" * 8, "mf]Zmf]Z"), 2)
     0.23
@@ -69,8 +78,8 @@ def hold_bits_per_step(known: str, held_out: str) -> float:
     scored = pitches_of(held_out)
     bits = 0.0
     for voice, now in zip(pitches_of(known).T, scored.T, strict=True):
-        held = (np.sum(voice[1:] == voice[:-1]) + 1) / (len(voice) + 1)  # nothing is certain,
-        counts = np.bincount(voice, minlength=128) + 0.01  # and no note impossible
+        held = (np.sum(voice[1:] == voice[:-1]) + 1) / (len(voice) + 1)  # below 1, so holding is never certain
+        counts = np.bincount(voice, minlength=128) + 0.01  # no note is impossible
         share = (counts / counts.sum())[now]
         stays = now[1:] == now[:-1]
         bits -= np.log2(share[0]) + np.log2(held * stays + (1 - held) * share[1:]).sum()
@@ -78,7 +87,7 @@ def hold_bits_per_step(known: str, held_out: str) -> float:
 
 
 def to_midi(pitches: Int[np.ndarray, "T 4"]) -> "mido.MidiFile":
-    """Makes a file that any player plays: a track for each voice, in which an equal pitch is held.
+    """Makes a MIDI file: a tempo track, then a track for each voice, in which repeated pitches are one held note.
 
     >>> [message.type for message in to_midi(np.array([[60, 0, 0, 48], [60, 0, 0, 50]])).tracks[1]]
     ['track_name', 'program_change', 'note_on', 'note_off', 'end_of_track']
@@ -105,7 +114,7 @@ def to_midi(pitches: Int[np.ndarray, "T 4"]) -> "mido.MidiFile":
 
 
 def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
-    """Draws each note as a bar over its time, one colour for each voice."""
+    """Draws each note as a bar over time, with one colour for each voice."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
@@ -116,7 +125,7 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
             if pitch:
                 quarter, length = start / STEPS_PER_QUARTER, steps / STEPS_PER_QUARTER
                 axes.broken_barh([(quarter, length)], (pitch - 0.4, 0.8), color=colour, edgecolor="white", label=label)
-                label = None  # the legend names a voice once
+                label = None  # the legend names each voice once
             start += steps
     octaves = range(36, 85, 12)
     axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
@@ -126,12 +135,12 @@ def piano_roll(pitches: Int[np.ndarray, "T 4"], title: str) -> "Figure":
     axes.set_xticks(range(0, -(-len(pitches) // STEPS_PER_QUARTER) + 1, 4))
     axes.grid(alpha=0.3)
     if len(pitches):
-        figure.legend(loc="outside upper right", ncols=len(VOICES))  # where no note is
+        figure.legend(loc="outside upper right", ncols=len(VOICES))  # where it covers no note
     return figure
 
 
 def _notes(voice: Int[np.ndarray, " T"]) -> list[tuple[int, int]]:
-    """Joins equal pitches that follow one another: the pitch, and its steps."""
+    """Joins equal consecutive pitches; returns each pitch with its number of steps."""
     starts = np.flatnonzero(np.concatenate([[True], voice[1:] != voice[:-1]])[: len(voice)])
     return [
         (int(voice[start]), int(steps)) for start, steps in zip(starts, np.diff(starts, append=len(voice)), strict=True)
@@ -139,7 +148,7 @@ def _notes(voice: Int[np.ndarray, " T"]) -> list[tuple[int, int]]:
 
 
 def make_task(settings: Settings, splits: data.TextSplits) -> Task:
-    """Makes the task of training a language model on chorales in all keys, scored by the step."""
+    """Makes the task of training a language model on chorales in all keys, scored in bits per step."""
     task = language_model.make_task(settings, splits._replace(train=in_all_keys(splits.train)))
     known = splits.train + DOCUMENT_BREAK + splits.validation
     characters_per_step = len(splits.test) / len(pitches_of(splits.test))
@@ -160,10 +169,10 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
 
 
 def write_music(run_folder: Path, settings: Settings) -> None:
-    """Writes what the newest checkpoint of a run folder composes: `music.mid` and `music.png`."""
+    """Samples music from the newest checkpoint of a run; writes `music.mid` and, with matplotlib, `music.png`."""
     trained = language_model.load(run_folder)
     write = language_model.make_writer(trained.model, trained.vocabulary, settings)
-    pitches = pitches_of(first_piece(write(trained.params, jax.random.key(settings.seed))))
+    pitches = pitches_of(first_chorale(write(trained.params, jax.random.key(settings.seed))))
     to_midi(pitches).save(run_folder / "music.mid")
     print(f"{len(pitches) / STEPS_PER_QUARTER:.0f} quarter notes of music are in {run_folder / 'music.mid'}")
     if folder.plots_are_possible():

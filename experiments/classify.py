@@ -1,16 +1,22 @@
-"""Many to one: the class of a text, as whether a tweet is positive or negative.
+"""Many to one: the class of a text, for example whether a tweet is positive or negative.
 
     python -m experiments.classify
 
-trains an LSTM that reads both ways on tweets that people have rated, from vectors of words that were learned from other
-text. After each epoch it classifies some tweets that it has not seen, and draws which of their words speak for the
-class that it finds; at the end it gives its accuracy on the test part beside that of logistic regression on TF-IDF, of
-the VADER rules and of the most frequent class. Other texts: `--dataset=sentiment/movie_reviews`, any TFDS set with a
-text and a label, or your own, `--folder=FOLDER` with a file `CLASS/NAME.txt` for each. With `--start_from=FOLDER` it
-goes on from what a character model of `experiments.language_model` has learned. Where something stands may matter more
-than what it is, and takes longer to learn: DNA, letter by letter, with
+The script trains a bidirectional LSTM on tweets that people rated; its word embeddings start from pretrained vectors.
+After each epoch it classifies some validation tweets, and draws which words pushed it towards or away from its
+prediction. At the end it reports the accuracy and macro F1 on the test set, and those of logistic regression on TF-IDF,
+of the VADER rules and of the most frequent class.
 
-    python -m experiments.classify --dataset=splice --epochs=16 --learning_rate=1e-2 --dropout=0.2 --buckets=1
+    --dataset=NAME          train on sentiment/movie_reviews, or any TFDS data set with a text and a label
+    --folder=FOLDER         train on your own texts, one file CLASS/NAME.txt each
+    --start_from=FOLDER     start from the recurrent layers of a run of experiments.language_model
+
+In DNA the position of a letter matters, which takes longer to learn:
+
+    python -m experiments.classify --dataset=splice --epochs=40 --learning_rate=5e-3 --dropout=0.2 --buckets=1
+
+The default run takes 0.3 minutes on two cores and reaches 0.908 accuracy; the best baseline, VADER, reaches 0.974.
+Higher is better, so VADER is ahead; its authors collected these tweets to test its rules.
 """
 
 import re
@@ -60,26 +66,26 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
     """Texts and model."""
 
     dataset: str = setting("sentiment/tweets", "TFDS data set of labelled texts.")
-    folder: str | None = setting(None, "Your own texts instead: a folder of files CLASS/NAME.txt.")
+    folder: str | None = setting(None, "Folder of your own texts, CLASS/NAME.txt, instead of a data set.")
     text: str = setting("text", "Feature of the data set that holds the text.")
     label: str = setting("label", "Feature of the data set that holds the class.")
     units: str | None = setting(
         None,
-        "What a text is split into; words by default, or characters if the texts have no spaces.",
+        "Units that a text is split into; words by default, or characters if the texts have no spaces.",
         choices=["words", "characters", "subwords"],
     )
-    max_length: int = setting(400, "Units of a text that are read.", at_least=1)
+    max_length: int = setting(400, "Maximum number of units to read from a text.", at_least=1)
     word_vectors: bool = setting(True, "Start from pretrained word vectors if the units are words.")
     embedding_size: int | None = setting(100, "Size of the embedding of a unit.", at_least=1)
     pooling: str = setting("max", "Pooling of the outputs over all positions.", choices=["max", "attention"])
-    buckets: int = setting(2, "Largest number of batch shapes; texts of similar length share one.", at_least=1)
+    buckets: int = setting(2, "Maximum number of batch shapes; texts of similar length share one.", at_least=1)
     start_from: str | None = setting(None, "Run folder of a language model to take the recurrent layers from.")
     hidden_size: int = 64
     learning_rate: float = 2e-3
     dropout: float = 0.5
 
     def adapted_defaults(self) -> dict[str, Any]:
-        """Takes the size of the layers from the language model to start from, which reads characters."""
+        """Returns the settings that must match the language model to start from, which reads characters."""
         if self.start_from is None:
             return {}
         known = folder.newest(self.start_from, "language_model", "chorales", flag="start_from").metadata["settings"]
@@ -88,7 +94,7 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
 
 
 def split_words(text: str) -> list[str]:
-    """Splits a text into words, in lower case, and what stands between them.
+    """Splits a text into words, in lower case, and the punctuation between them.
 
     >>> split_words("It isn't bad :-) at all!!!")
     ['it', 'is', "n't", 'bad', ':-)', 'at', 'all', '!!!']
@@ -110,7 +116,7 @@ def make_splitter(units: str, texts: Sequence[str]) -> Callable[[str], Sequence[
 
 
 def make_vocabulary(sequences: Sequence[Sequence[str]], known: Sequence[str]) -> data.SymbolVocabulary:
-    """Collects the units that texts hold twice or more, so that others are unknown there too, and those known."""
+    """Builds the vocabulary of `known` and of all units that occur at least twice; the rest train the unknown unit."""
     counts = Counter(unit for sequence in sequences for unit in sequence)
     return data.SymbolVocabulary.from_sequences([[unit for unit, count in counts.items() if count > 1], known])
 
@@ -120,7 +126,7 @@ def make_model(settings: Settings, vocab_size: int, num_classes: int) -> Classif
     recurrent = Recurrent(
         CELLS[settings.cell](settings.hidden_size),
         layers=settings.layers,
-        bidirectional=settings.start_from is None,  # a language model reads one way
+        bidirectional=settings.start_from is None,  # a language model reads in one direction
         dropout_rate=settings.dropout,
         regularize=partial(seqjax.weight_drop, rate=settings.weight_drop) if settings.weight_drop else None,
     )
@@ -135,7 +141,7 @@ def make_model(settings: Settings, vocab_size: int, num_classes: int) -> Classif
 
 
 def make_loss(model: Classifier) -> LossFn:
-    """Makes the mean negative log-likelihood of the classes of a batch's texts."""
+    """Makes the loss function: the mean negative log-likelihood of the classes of a batch's texts."""
 
     def loss_fn(params: Any, carry: tuple[()], batch: data.PairBatch, key: jax.Array) -> Any:
         logits = model.apply(params, batch.sources, batch.source_lengths, deterministic=False, rngs={"dropout": key})
@@ -148,7 +154,7 @@ def make_loss(model: Classifier) -> LossFn:
 
 @partial(jax.jit, static_argnums=0)
 def predict(model: Classifier, params: Any, batch: data.PairBatch) -> tuple[jax.Array, jax.Array]:
-    """Gives the logits of each text, and what each of its units says for the class that is found, its saliency.
+    """Returns the logits of each text, and the saliency of each of its units for the predicted class.
 
     Simonyan, Vedaldi and Zisserman (2014); Li et al. (2016): the gradient of the log-odds of that class with respect to
     the embedded unit, times the embedded unit.
@@ -172,13 +178,13 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
     split = make_splitter(units, texts)
 
     def units_of(text: str) -> Sequence[str]:
-        return split(text)[: settings.max_length] or data.UNKNOWN  # an empty text
+        return split(text)[: settings.max_length] or data.UNKNOWN  # if the text is empty
 
     vectors = read_vectors() if settings.word_vectors and units == "words" else {}
     if any(len(vector) != settings.embedding_size for vector in vectors.values()):
         [size] = {len(vector) for vector in vectors.values()}
         raise UsageError(
-            f"--embedding_size={settings.embedding_size}: the word vectors have {size}; or --noword_vectors"
+            f"--embedding_size={settings.embedding_size}: expected {size}, as in the word vectors, or --noword_vectors"
         )
     if settings.start_from is None:
         vocabulary = make_vocabulary([units_of(text) for text in texts], list(vectors))
@@ -212,10 +218,10 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
         return params, ()
 
     def classify(params: Any, part: Sequence[tuple[str, int]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Gives the log-probabilities of the classes of each text, and the saliency of its units."""
+        """Returns the log-probabilities of the classes of each text, and the saliency of its units."""
         encoded = encode(part)
         log_probs, saliency = np.zeros((len(part), len(classes))), [np.empty(0)] * len(part)
-        shape = data.Bucket(longest, 1, 128, np.arange(len(part)))  # one for all parts
+        shape = data.Bucket(longest, 1, 128, np.arange(len(part)))  # one shape for all parts
         for places, batch in data.evaluation_pair_batches(*encoded, (shape,)):
             logits, saliencies = jax.tree.map(np.asarray, predict(model, params, batch))
             for row, place in enumerate(places):
@@ -243,7 +249,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
             SaliencyMap(weights, units_of(text), verdict(row, label))
             for row, weights, (text, label) in zip(*classify(params, shown), shown, strict=True)
         ]
-        return {"saliency": saliency_maps(maps, label="for the class found")}
+        return {"saliency": saliency_maps(maps, label="for the predicted class")}
 
     def test(params: Any) -> dict[str, float]:
         log_probs, _ = classify(params, splits.test)
@@ -267,7 +273,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
 
 
 def read_splits(settings: Settings) -> tuple[data.LabelledSplits, list[str]]:
-    """Reads the texts, and the name of each class."""
+    """Reads the texts that the settings select, and the names of the classes."""
     if settings.folder is not None:
         with blame("folder", settings.folder):
             return data.read_labelled_folder(settings.folder)
@@ -279,7 +285,7 @@ def read_splits(settings: Settings) -> tuple[data.LabelledSplits, list[str]]:
 def main(settings: Settings) -> None:
     for name, value in settings.adapted_defaults().items():
         if getattr(settings, name) != value:
-            raise UsageError(f"--{name}={getattr(settings, name)}: with --start_from it is {value}; leave out the flag")
+            raise UsageError(f"--{name}={getattr(settings, name)}: expected {value} with --start_from; omit the flag")
     splits, classes = read_splits(settings)
     counts = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
     print(f"Texts: {counts}. Classes: {', '.join(classes)}.")

@@ -1,11 +1,19 @@
-"""One stream: a language model of characters, and text written by it.
+"""One stream: a language model of characters, and text sampled from it.
 
     python -m experiments.language_model
 
-trains an LSTM on the press texts of the Brown corpus. Before the first step, after each epoch and at the end it writes
-200 characters; at the end it gives the bits per character of the last 5% of the text, which it never saw, beside
-what the compressors PPMd and xz need for them. Other text: `--text=FILE`, or `--dataset=NAME` of any TFDS text set.
-More from a run that is finished: `--sample_only --run_folder=FOLDER --prompt="The jury said"`.
+The script trains an LSTM on the press texts of the Brown corpus. It writes 200 characters before the first step, after
+each epoch and at the end. It then reports the bits per character of the last 5% of the text, which are held out, and
+those of the compressors PPMd and xz.
+
+    --dataset=NAME          train on another TFDS data set of texts, such as brown/all
+    --text=FILE             train on your own UTF-8 file
+    --dynamic_evaluation    also score a model that keeps learning from the test text
+    --sample_only --run_folder=FOLDER --prompt="The jury said"
+                            write more text with a trained model
+
+The default run takes 1.5 minutes on two cores and reaches 2.339 bits per character; the best baseline, PPMd of order 6,
+reaches 2.168. Lower is better, so PPMd is ahead.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,24 +42,24 @@ from seqjax.training import LossFn, checkpoint, make_eval_step
 from seqjax.training.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
 from seqjax.training.losses import bits_per_character, mean_nll
 
-CONTEXT = 1000  # characters read before those that are scored
+CONTEXT = 1000  # characters read before the scored ones
 
 
 @dataclass(frozen=True)
 class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
     """Text and sampling."""
 
-    dataset: str = setting("brown/press", "TFDS data set of texts: brown/press, brown/all, or any other.")
-    text: str | None = setting(None, "UTF-8 file to read instead of a data set.")
-    length: int = setting(64, "Characters between two updates, over which gradients flow.", at_least=1)
-    dynamic_evaluation: bool = option(False, "Also score a model that goes on learning from the test text.")
-    sample_only: bool = action(False, "Only write text, with the newest checkpoint of --run_folder.")
-    prompt: str | None = option(None, "Beginning of the text to write; a new line by default.")
+    dataset: str = setting("brown/press", "TFDS data set of texts: brown/press, brown/all or any other.")
+    text: str | None = setting(None, "UTF-8 file to train on instead of a data set.")
+    length: int = setting(64, "Characters of each stream per update; gradients flow over these.", at_least=1)
+    dynamic_evaluation: bool = option(False, "Also score a model that keeps learning from the test text.")
+    sample_only: bool = action(False, "Only write text, with the newest checkpoint in --run_folder.")
+    prompt: str | None = option(None, "Start of the text to write; a newline by default.")
     characters: int = option(200, "Number of characters to write.", at_least=1)
-    greedy: bool = option(False, "Always take the most probable character; the next three flags are not used.")
+    greedy: bool = option(False, "Always take the most probable character and ignore the next three flags.")
     temperature: float = option(0.5, "Divisor of the logits: below 1 is safer, above 1 bolder.")
-    top_k: int | None = option(None, "Sample from this many most probable characters.")
-    top_p: float | None = option(None, "Sample from the most probable characters that have this probability together.")
+    top_k: int | None = option(None, "Sample only from this many of the most probable characters.")
+    top_p: float | None = option(None, "Sample only from the most probable characters that add up to this probability.")
     hidden_size: int = 256
     batch_size: int = 32
     epochs: float = 9.0
@@ -71,7 +79,7 @@ def make_model(settings: Settings, vocabulary: data.CharVocabulary) -> LanguageM
 
 
 def make_loss(model: LanguageModel) -> LossFn:
-    """Makes the mean negative log-likelihood of a batch's characters."""
+    """Makes the loss function: the mean negative log-likelihood of a batch's characters."""
 
     def loss_fn(params: Any, carry: Any, batch: data.StreamBatch, key: jax.Array | None) -> Any:
         rngs = None if key is None else {"dropout": key}
@@ -86,12 +94,12 @@ def make_loss(model: LanguageModel) -> LossFn:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def initial_carry(model: LanguageModel, params: Any, batch_size: int) -> Any:
-    """Gives the carry of streams of which nothing has been read."""
+    """Returns the carry of `batch_size` streams before their first character."""
     return model.apply(params, jnp.zeros((batch_size, 0), int))[0]
 
 
 def score(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, batches: Iterable[data.StreamBatch]) -> float:
-    """Gives the bits per character over all counted characters; `step` takes and returns a state and gives metrics."""
+    """Returns the bits per character over all counted characters; `step` is `(state, batch) -> (state, metrics)`."""
     bits = characters = 0.0
     for batch in batches:
         state, metrics = step(state, batch)
@@ -101,17 +109,17 @@ def score(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, batches: Iter
 
 
 def make_step(model: LanguageModel) -> Callable:
-    """Makes the function by which a search knows the model."""
+    """Makes the step function that the searches in `seqjax.decoding` call."""
 
     def step(params: Any, context: Any, carry: Any, token: jax.Array) -> tuple[jax.Array, Any]:
         carry, logits = model.apply(params, carry, token, method="step")
-        return logits.at[0].set(-jnp.inf), carry  # no unknown character
+        return logits.at[0].set(-jnp.inf), carry  # never the unknown character
 
     return step
 
 
 def make_processors(settings: Settings) -> list[Callable]:
-    """Makes what changes the logits before a character is drawn."""
+    """Makes the processors that change the logits before a character is drawn."""
     processors = []
     for name in ("temperature", "top_k", "top_p"):
         value = getattr(settings, name)
@@ -181,7 +189,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
             state = DynamicEvalState(
                 params, params, gradient_rms(loss_fn, params, carry, segments), initial_carry(model, params, 1)
             )
-            step = make_dynamic_eval_step(loss_fn, learning_rate=4e-4, decay=0.005)  # chosen on the validation part
+            step = make_dynamic_eval_step(loss_fn, learning_rate=4e-4, decay=0.005)  # chosen on the validation set
             scores["bits per character, dynamic evaluation"] = score(step, state, batches(20))
         return scores
 
@@ -212,7 +220,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
 
 
 class Trained(NamedTuple):
-    """A trained model and what its use needs."""
+    """A trained model and everything needed to use it."""
 
     settings: Settings
     vocabulary: data.CharVocabulary
@@ -224,7 +232,7 @@ def load(run_folder: str | None, *, flag: str = "run_folder") -> Trained:
     """Loads the newest checkpoint of a run of this script or of `experiments.chorales`.
 
     Raises:
-      UsageError: if there is none; it names the flag.
+      UsageError: if there is none; the message names the flag.
     """
     newest = folder.newest(run_folder, "language_model", "chorales", flag=flag)
     folder.announce_damage(newest)
@@ -236,7 +244,7 @@ def load(run_folder: str | None, *, flag: str = "run_folder") -> Trained:
 
 
 def read_splits(settings: Settings) -> data.TextSplits:
-    """Reads the text that the settings name."""
+    """Reads the text that the settings select."""
     if settings.text is not None:
         with blame("text", settings.text):
             return data.read_text_file(settings.text)

@@ -1,13 +1,14 @@
-"""What general compressors need for a text, as the baseline of a character language model.
+"""Language model baselines: the bits per character that general-purpose compressors need for a text.
 
-A compressor that has just coded `context` codes `held_out` in so many bits more. PPMd (Shkarin 2002) predicts each
-byte from the few before it, an n-gram model that learns as it reads; xz (LZMA) repeats earlier strings.
+The cost of `held_out` is the size of `context` and `held_out` compressed together, minus that of `context` alone. PPMd
+(Shkarin 2002) predicts each byte from the few before it; it is an n-gram model that learns as it reads. xz (LZMA)
+repeats earlier strings.
 """
 
 import lzma
 from collections.abc import Callable
 
-PPMD_MEMORY = 1 << 30  # bytes, taken as needed; a model that fills its memory forgets all it has learnt
+PPMD_MEMORY = 1 << 30  # bytes, allocated as needed; a model that fills its memory forgets everything it has learned
 
 
 def _bits_per_character(compress: Callable[[bytes], bytes], context: str, held_out: str) -> float:
@@ -18,7 +19,7 @@ def _bits_per_character(compress: Callable[[bytes], bytes], context: str, held_o
 
 
 def ppmd_bits_per_character(context: str, held_out: str, *, order: int = 6) -> float:
-    """Bits a character that PPMd, looking back `order` bytes, needs for `held_out` once it knows `context`."""
+    """Computes the bits per character that PPMd of order `order` needs for `held_out` after `context`."""
     import pyppmd
 
     return _bits_per_character(
@@ -27,5 +28,5 @@ def ppmd_bits_per_character(context: str, held_out: str, *, order: int = 6) -> f
 
 
 def xz_bits_per_character(context: str, held_out: str) -> float:
-    """Bits a character that xz at its strongest needs for `held_out` once it knows `context`."""
+    """Computes the bits per character that xz, at its strongest setting, needs for `held_out` after `context`."""
     return _bits_per_character(lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME), context, held_out)

@@ -1,4 +1,4 @@
-"""The baseline of tagging that looks at one word alone: its most frequent tag."""
+"""Tagging baseline: the most frequent tag of each word, regardless of its context."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from seqjax.data import TaggedSentence
 
 
 def most_frequent_tags(train: Iterable[TaggedSentence], sentences: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """Gives each word the tag that it has most often, an unknown one the tag that all words have most often."""
+    """Returns the most frequent tag of each word, or of all words if the word is not in the training sentences."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for words, tags in train:
         for word, tag in zip(words, tags, strict=True):

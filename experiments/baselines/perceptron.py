@@ -1,10 +1,10 @@
-"""The baseline of tagging: the averaged perceptron, greedy from left to right (Collins 2002; Honnibal 2013).
+"""Tagging baseline: the averaged perceptron, greedy from left to right (Collins 2002; Honnibal 2013).
 
-The score of a tag is the sum of its weights for the features of a word in its place: word, prefix and suffix, the words
-and suffixes around it, and the two tags given before. Where the best tag is wrong, all these weights grow by 1 for the
-right tag and shrink by 1 for the wrong one; what tags in the end is the mean of the weights over all steps. The
-features are those of NLTK's `PerceptronTagger`, less those that training has only once. They are rows of one array
-here, which makes it tag a million words with hundreds of tags in seconds, not minutes.
+The score of a tag is the sum of its weights for the features of a word in context: the word, its prefix and suffix, the
+words and suffixes around it, and the two predicted tags before it. If the best tag is wrong, the weights of these
+features increase by 1 for the right tag and decrease by 1 for the wrong tag. The final weights are the mean over all
+steps. The features are those of NLTK's `PerceptronTagger`, except those that occur only once in training. The weights
+are one array with a row for each feature, because this is fast with hundreds of tags.
 """
 
 import re
@@ -19,7 +19,7 @@ START, END = ("-start2-", "-start-"), ("-end-", "-end2-")
 
 
 def normalize(word: str) -> str:
-    """Writes a word small, and numbers and hyphenated words each as one."""
+    """Returns a word in lower case, or one symbol each for all hyphenated words, all years and all other numbers."""
     if "-" in word[1:]:
         return "!hyphen"
     if word.isdigit():
@@ -28,7 +28,7 @@ def normalize(word: str) -> str:
 
 
 def word_features(words: Sequence[str]) -> Iterator[list[str]]:
-    """Gives the features of each word that do not depend on tags."""
+    """Yields the features of each word that do not depend on tags."""
     context = [*START, *map(normalize, words), *END]
     for i, word in enumerate(words, 2):
         yield [
@@ -46,12 +46,12 @@ def word_features(words: Sequence[str]) -> Iterator[list[str]]:
 
 
 def tag_features(word: str, before: str, last: str) -> list[str]:
-    """Gives the features of a normalised word that depend on the two tags before it."""
+    """Returns the features of a normalised word that depend on the two tags before it."""
     return [f"tag-1 {last}", f"tag-2 {before}", f"tags {before} {last}", f"tag-1 {last} word {word}"]
 
 
 class AveragedPerceptron:
-    """A tagger; `train` makes one, `tag` uses it."""
+    """A tagger, as trained by the function `train`."""
 
     def __init__(self, features: Sequence[str], tags: Sequence[str]):
         self.row = {feature: row for row, feature in enumerate(features)}
@@ -59,15 +59,15 @@ class AveragedPerceptron:
         self.weights = np.zeros((len(features), len(tags)), np.float32)
 
     def tag(self, words: Sequence[str]) -> list[str]:
-        """Gives the best tag of each word, one after the other."""
+        """Returns the best tag of each word, chosen from left to right."""
         return [self.tags[best] for best, _ in self.guess(words, self.fixed_rows(words))]
 
     def fixed_rows(self, words: Sequence[str]) -> list[list[int]]:
-        """Gives the rows of the features of each word that do not depend on tags."""
+        """Returns the rows of the features of each word that do not depend on tags."""
         return [self._rows(features) for features in word_features(words)]
 
     def guess(self, words: Sequence[str], fixed_rows: Sequence[list[int]]) -> Iterator[tuple[int, list[int]]]:
-        """Gives the best tag of each word, and all rows that say so; the weights may change from word to word."""
+        """Yields the best tag of each word and the rows of its features; the weights may change between words."""
         before, last = START
         for word, fixed in zip(words, fixed_rows, strict=True):
             rows = fixed + self._rows(tag_features(normalize(word), before, last))
@@ -80,7 +80,7 @@ class AveragedPerceptron:
 
 
 def train(sentences: Sequence[TaggedSentence], *, epochs: int, seed: int) -> AveragedPerceptron:
-    """Trains a tagger on sentences, in a new order in each epoch."""
+    """Trains a tagger on sentences, in a different random order in each epoch."""
     counts: Counter[str] = Counter()
     for words, tags in sentences:
         before = [*START, *tags]

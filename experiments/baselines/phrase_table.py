@@ -1,9 +1,9 @@
 """Phrase-table baseline for translation: greedy longest match, phrase by phrase.
 
 Expectation maximisation with a prior for the diagonal (Dyer, Chahuneau and Smith 2013) aligns the words in both
-directions. The two alignments are then symmetrized (Koehn, Och and Marcu 2003). The table holds phrases of up to
-`LONGEST` words that are aligned with nothing outside each other (Och and Ney 2004), each with its most frequent
-translation. There is no language model, and the phrases keep the order of the source.
+directions. The two alignments are then symmetrized (Koehn, Och and Marcu 2003). The table holds source phrases of up to
+`LONGEST` words, each with its most frequent translation; no alignment leads out of such a pair of phrases (Och and Ney
+2004). There is no language model, and the phrases keep the order of the source.
 """
 
 import re
@@ -22,7 +22,7 @@ Span = tuple[int, int]
 
 
 def translate(train: Sequence[tuple[str, str]], sources: Sequence[str]) -> list[str]:
-    """Translates sources with the phrases of the training pairs; a word in no known phrase is copied."""
+    """Translates sources with the phrases of the training pairs; a word that no known phrase covers is copied."""
     pairs = [(words(source), words(target)) for source, target in train]
     pairs = [pair for pair in pairs if max(map(len, pair)) <= LONGEST_SENTENCE]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -49,7 +49,7 @@ def align(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Iterator[Poin
 
 
 def grow(points: Points, union: Points) -> Points:
-    """Adds neighbours of points from the union, as long as one aligns a word that has no point yet."""
+    """Adds neighbours of points from the union, as long as they align a word that has no point yet."""
     points, waiting = set(points), sorted(points)
     sources, targets = ({point[side] for point in points} for side in (0, 1))
     for i, j in waiting:  # grows during the loop

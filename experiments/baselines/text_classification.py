@@ -1,4 +1,4 @@
-"""What anyone has for telling the class of a text: the most frequent class, logistic regression, the rules of VADER."""
+"""Text classification baselines: the most frequent class, logistic regression, and the rules of VADER."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from seqjax.data import LabelledSplits
 
 
 def scores(found: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
-    """Gives the share of texts whose class is found, and the F1 score, the mean over the classes."""
+    """Returns the accuracy, and the mean F1 score over the classes."""
     from sklearn.metrics import f1_score
 
     return {
@@ -18,19 +18,19 @@ def scores(found: Sequence[int], labels: Sequence[int]) -> dict[str, float]:
 
 
 def majority(splits: LabelledSplits) -> list[int]:
-    """Finds the most frequent class of the training texts in each test text."""
+    """Predicts the most frequent class of the training texts for each test text."""
     _, labels = zip(*splits.train, strict=True)
     return [int(np.bincount(labels).argmax())] * len(splits.test)
 
 
 def logistic_regression(splits: LabelledSplits, analyzer: str) -> np.ndarray:
-    """Finds the class of each test text by logistic regression on its n-grams, weighted by TF-IDF.
+    """Predicts the class of each test text by logistic regression on its n-grams, weighted by TF-IDF.
 
-    The longest n-gram and the strength of the regularisation are those that are best on the validation texts.
+    The maximum length of an n-gram and the strength of the regularisation are chosen on the validation texts.
 
     Args:
       splits: the texts.
-      analyzer: of what the n-grams are, "word" or "char".
+      analyzer: the unit of the n-grams, "word" or "char".
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -50,7 +50,10 @@ def logistic_regression(splits: LabelledSplits, analyzer: str) -> np.ndarray:
 
 
 def letters_in_place(splits: LabelledSplits) -> np.ndarray:
-    """Finds the class of each test text, all texts being of one length, by logistic regression on its letters."""
+    """Predicts the class of each test text by logistic regression on the letter at each position.
+
+    All texts have the same length. The strength of the regularisation is chosen on the validation texts.
+    """
     from sklearn.linear_model import LogisticRegression
 
     alphabet = np.array(sorted({letter for text, _ in splits.train for letter in text}))
@@ -63,7 +66,7 @@ def letters_in_place(splits: LabelledSplits) -> np.ndarray:
 
 
 def vader(texts: Sequence[str]) -> list[int]:
-    """Finds whether English texts are negative, 0, or positive, 1, by the rules of Hutto and Gilbert (2014)."""
+    """Predicts whether English texts are negative (0) or positive (1) by the rules of Hutto and Gilbert (2014)."""
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     analyzer = SentimentIntensityAnalyzer()
@@ -71,13 +74,16 @@ def vader(texts: Sequence[str]) -> list[int]:
 
 
 def all_scores(splits: LabelledSplits, classes: Sequence[str]) -> dict[str, float]:
-    """Gives the scores on the test texts of what can be used: VADER for sentiment, letters in place for one length."""
+    """Returns the test scores of all baselines that apply.
+
+    VADER needs the classes "neg..." and "pos...", in this order; letters in place need texts of one length.
+    """
     texts, right = zip(*splits.test, strict=True)
-    found = {"the most frequent class": majority(splits)}
+    found = {"most frequent class": majority(splits)}
     for name, analyzer in (("words", "word"), ("letters", "char")):
         found[f"logistic regression on TF-IDF of {name}"] = logistic_regression(splits, analyzer)
     if len({len(text) for part in splits for text, _ in part}) == 1:
-        found["logistic regression on letters in place"] = letters_in_place(splits)
+        found["logistic regression on letters by position"] = letters_in_place(splits)
     if [name[:3] for name in classes] == ["neg", "pos"]:
         found["VADER"] = vader(texts)
     return {

@@ -16,7 +16,7 @@ from seqjax.data.splits import cut_missing_parts, read_splits
 COPIED = 10  # number of symbols to copy
 SYMBOLS = 8  # number of different symbols
 HELD_OUT = 1000  # sequences in the validation set, and in the test set, of a synthetic problem
-MADE_UP = {"adding": 400, "copy": 200, "temporal_order": 200}  # default lengths, which were long too hard to learn
+SYNTHETIC = {"adding": 400, "copy": 200, "temporal_order": 200}  # default lengths, which were long too hard to learn
 
 
 class Lag(NamedTuple):
@@ -80,7 +80,7 @@ def temporal_order(rng: np.random.Generator, batch_size: int, length: int) -> La
     return Lag(np.eye(8, dtype=np.float32)[symbols], signs @ [4, 2, 1])
 
 
-def made_up(name: str, length: int, batch_size: int, sequences_per_epoch: int, seed: int) -> Problem:
+def synthetic(name: str, length: int, batch_size: int, sequences_per_epoch: int, seed: int) -> Problem:
     """Builds a synthetic problem whose batches are a function of seed and position, so every step draws a new batch.
 
     Chance levels:
@@ -140,8 +140,8 @@ def images(builder: Any, by: str, batch_size: int, seed: int) -> Problem:
 
         machine = SVC(C=10.0).fit(train.inputs.reshape(len(train.targets), -1), train.targets)
         answers = {
-            "the most frequent": np.bincount(train.targets).argmax(),
-            "a support vector machine of whole images": machine.predict(test.inputs.reshape(len(test.targets), -1)),
+            "most frequent class": np.bincount(train.targets).argmax(),
+            "support vector machine on whole images": machine.predict(test.inputs.reshape(len(test.targets), -1)),
         }
         return {f"% wrong, {name}": 100 * float((said != test.targets).mean()) for name, said in answers.items()}
 

@@ -31,17 +31,19 @@ def full_table(results: list[dict[str, Any]]) -> str:
 
 
 def short_table(results: list[dict[str, Any]]) -> str:
-    """Writes a row for each result: the best score and the best baseline by the first measure that baselines have."""
-    lines = [SHORT, "|---|---|---|---|---|"]
-    for result in results:
-        measure = next(iter(result["baselines"])).partition(", ")[0]
-        scores, baselines = (figures_of(result[part], measure) for part in ("scores", "baselines"))
-        best = max if measure in result["higher_is_better"] else min
-        score = best(scores.values())
-        name = best(baselines, key=lambda name: baselines[name])
-        words = result["task"], f"{measure} {_arrow(result, measure)}", f"{score:.3f}", f"{baselines[name]:.3f} {name}"
-        lines.append(f"| {' | '.join(words)} | {result['minutes']} |")
-    return "\n".join(lines)
+    """Writes a row for each result."""
+    rows = (f"| {' | '.join(short_row(result))} |" for result in results)
+    return "\n".join([SHORT, "|---|---|---|---|---|", *rows])
+
+
+def short_row(result: Mapping[str, Any]) -> list[str]:
+    """Returns task, measure, best score, best baseline and minutes, by the first measure that baselines have."""
+    measure = next(iter(result["baselines"])).partition(", ")[0]
+    scores, baselines = (figures_of(result[part], measure) for part in ("scores", "baselines"))
+    best = max if measure in result["higher_is_better"] else min
+    name = best(baselines, key=lambda name: baselines[name])
+    score, baseline = figure(best(scores.values())), f"{figure(baselines[name])} {name}"
+    return [result["task"], f"{measure} {_arrow(result, measure)}", score, baseline, str(result["minutes"])]
 
 
 def figures_of(figures: Mapping[str, float], measure: str) -> dict[str, float]:
@@ -54,12 +56,21 @@ def figures_of(figures: Mapping[str, float], measure: str) -> dict[str, float]:
     return {rest: value for (of_measure, rest), value in named.items() if of_measure == measure}
 
 
+def figure(value: float) -> str:
+    """Writes a figure with three decimals, a small one with three digits.
+
+    >>> figure(2.33947), figure(0.00031348)
+    ('2.339', '0.000313')
+    """
+    return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:#.3g}"
+
+
 def _arrow(result: Mapping[str, Any], measure: str) -> str:
     return "↑" if measure in result["higher_is_better"] else "↓"
 
 
 def _listed(figures: Mapping[str, float]) -> str:
-    return "<br>".join(f"{value:.3f} {name}".strip() for name, value in figures.items())
+    return "<br>".join(f"{figure(value)} {name}".strip() for name, value in figures.items())
 
 
 def _write(page: Path, head: str, table: Callable[[list[dict[str, Any]]], str]) -> None:

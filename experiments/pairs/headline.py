@@ -31,7 +31,7 @@ KIND = Kind(
     target_symbols=None,
     scores=bleu_and_chrf,
     higher_is_better=("BLEU", "chrF"),
-    baselines={"the first words": first_words},
+    baselines={"first words": first_words},
     length_penalty=mean_log_prob,
     defaults={
         "batch_size": 64,

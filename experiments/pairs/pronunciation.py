@@ -34,7 +34,7 @@ KIND = Kind(
     target_symbols=separated(" "),
     scores=error_rates,
     higher_is_better=(),
-    baselines={"the nearest spelling": nearest_source},
+    baselines={"nearest spelling": nearest_source},
     beams=(1, 5, 10),
     read=lambda line: line.strip().lower(),
 )

@@ -34,7 +34,7 @@ SYNTAX_TREE = Kind(
     target_symbols=None,
     scores=scores,
     higher_is_better=("% exact", "% that parse"),
-    baselines={"the tree of the nearest expression": nearest_source},
+    baselines={"tree of the nearest expression": nearest_source},
     defaults={"batch_size": 64, "max_length": 50, "epochs": 1.4, "copying": True},
 )
 SIGNATURE = SYNTAX_TREE._replace(
@@ -42,6 +42,6 @@ SIGNATURE = SYNTAX_TREE._replace(
     unit="docstring",
     source="docstring subword",
     target="signature subword",
-    baselines={"the signature of the nearest docstring": nearest_source},
+    baselines={"signature of the nearest docstring": nearest_source},
     defaults={"batch_size": 64, "max_length": 60, "epochs": 12, "copying": True},
 )

@@ -24,7 +24,7 @@ KIND = Kind(
     target_symbols=None,
     scores=chrf,
     higher_is_better=("chrF",),
-    baselines={"the most frequent reply": most_frequent, "the reply to the nearest prompt": nearest_source},
+    baselines={"most frequent reply": most_frequent, "reply to the nearest prompt": nearest_source},
     length_penalty=mean_log_prob,
     defaults={"batch_size": 64, "max_length": 30, "epochs": 1.2},
 )

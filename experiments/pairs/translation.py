@@ -38,8 +38,8 @@ KIND = Kind(
     scores=bleu_and_chrf,
     higher_is_better=("BLEU", "chrF"),
     baselines={
-        "the source": copy_source,
-        "a phrase table": phrase_table.translate,
+        "copied source": copy_source,
+        "phrase table": phrase_table.translate,
     },
     length_penalty=mean_log_prob,
     defaults={"batch_size": 64, "max_length": 25, "epochs": 1.6, "copying": True},

@@ -106,21 +106,21 @@ def test_a_run_cuts_the_batch_among_the_devices_and_leaves_out_what_is_missing(m
     assert told[0]["bytes"] >= 4 * 2 * cores * (2 * 5 * (3 + 4) + 4 * (3 + 4 + 1))
 
 
-def made_up(**seconds):
+def synthetic(**seconds):
     told = {"seqjax": {"compile": 1.25, "bytes": 3e6}, "product": {"shape": [100, 100]}}
     return unroll.Measured(told, {name: np.array(each) for name, each in seconds.items()})
 
 
 def test_tables_hold_medians_ratios_and_means():
     sizes = Sizes(1, 10, 50, 50)
-    each = made_up(
+    each = synthetic(
         seqjax=[0.1, 0.2, 0.9],
         torch=[0.2, 0.3, 0.9],
         haiku=[0.4, 0.8, 3.6],
         product=[0.1, 0.2, 0.9],
         layer_products=[0.05, 0.1, 0.45],
     )
-    faster = made_up(**dict.fromkeys(each.seconds, [0.1] * 3))
+    faster = synthetic(**dict.fromkeys(each.seconds, [0.1] * 3))
     points = {sizes: each, sizes._replace(batch=8): faster}
     names = ["seqjax", "torch", "keras", "haiku"]
     text = unroll.report_times("lstm", False, points, names)
@@ -131,12 +131,12 @@ def test_tables_hold_medians_ratios_and_means():
     assert "| 200.0 | 60% |" in unroll.report_times("lstm", True, points, names)
     assert "| 1, 10, 50, 50 | 3.0 |" in unroll.report_memory("lstm", points, names)
     assert "| forward | 200.0 | 300.0 (1.50) |" in unroll.report_random_lengths(
-        {gradient: made_up(seqjax=[0.2], torch=[0.3]) for gradient in unroll.WORK}
+        {gradient: synthetic(seqjax=[0.2], torch=[0.3]) for gradient in unroll.WORK}
     )
 
 
 def test_time_linear_in_the_steps_has_exponent_1():
-    linear = [made_up(seqjax=[2e-6 * sizes.steps]) for sizes in unroll.GROWTH]
+    linear = [synthetic(seqjax=[2e-6 * sizes.steps]) for sizes in unroll.GROWTH]
     text = unroll.report_growth({False: linear, True: linear})
     assert text.endswith("- forward with gradient: 2.00 us x T^1.000, off by 0% at most")
     assert "| forward | 0.20 | 0.60 | 2.00 | 6.00 | 20.00 |" in text
@@ -144,8 +144,8 @@ def test_time_linear_in_the_steps_has_exponent_1():
 
 
 def test_chart_has_a_bar_for_each_mean():
-    points = {SIZES: made_up(seqjax=[0.1], torch=[0.2])}
-    without_torch = {SIZES: made_up(seqjax=[0.1], haiku=[0.3])}
+    points = {SIZES: synthetic(seqjax=[0.1], torch=[0.2])}
+    without_torch = {SIZES: synthetic(seqjax=[0.1], haiku=[0.3])}
     measured = {(cell, g): each for cell, each in (("lstm", points), ("gru", without_torch)) for g in unroll.WORK}
     figure = unroll.chart(measured)
     for axes in figure.axes:

@@ -57,7 +57,7 @@ def test_hold_bits_by_a_plain_loop():
 
 
 def test_first_piece_ends_at_an_empty_line():
-    assert chorales.first_piece("\n\nmf]Z\nmf]Z\n\nmmmm") == "mf]Z\nmf]Z"
+    assert chorales.first_chorale("\n\nmf]Z\nmf]Z\n\nmmmm") == "mf]Z\nmf]Z"
 
 
 @pytest.fixture(scope="module")

@@ -104,12 +104,16 @@ def test_a_second_batch_of_the_same_shape_compiles_nothing(trained, compilations
 def test_test_of_typing_counts_words_of_the_test_text(trained):
     splits = data.TextSplits(FOX * 20, FOX * 6, FOX * 3)
     scores, baselines = completion.t9_test(trained, splits)
-    for way in ("the model", "a frequency dictionary", "the mean of both"):  # here, no two words are on the same keys
-        found = baselines if way == "a frequency dictionary" else scores
-        assert (found[f"% words right, {way}"], found[f"keystrokes per character, {way}"]) == (100.0, 1.0)
+    for way in (
+        "model",
+        "frequency dictionary",
+        "mean of model and dictionary",
+    ):  # no two words share keys here
+        found = baselines if way == "frequency dictionary" else scores
+        assert (found[f"% words correct, {way}"], found[f"keystrokes per character, {way}"]) == (100.0, 1.0)
     letters = [completion.multitap(word) + 1 for word in FOX.replace(".", "").split()]
     by_letter = sum(letters) / (len(FOX) - 1)
-    assert baselines["keystrokes per character, no help, letter by letter"] == pytest.approx(by_letter)
+    assert baselines["keystrokes per character, multi-tap"] == pytest.approx(by_letter)
 
 
 def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
@@ -117,7 +121,7 @@ def test_test_of_typing_is_recorded(run_main, tmp_path, monkeypatch):
     run_main("--t9_test", "--prompt=the", f"--record={tmp_path / 'row.json'}")
     row = json.loads((tmp_path / "row.json").read_text())
     assert row["command"] == "python -m experiments.completion --prompt=the --t9_test --run_folder=runs/..."
-    assert "% words right, the model" in row["scores"] and "% words right, a frequency dictionary" in row["baselines"]
+    assert "% words correct, model" in row["scores"] and "% words correct, frequency dictionary" in row["baselines"]
 
 
 def test_main_types_word_after_word(run_main, capsys):

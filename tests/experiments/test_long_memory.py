@@ -62,14 +62,14 @@ def test_temporal_order_is_read_off_its_signs(length):
         assert int("".join(str(sign - 4) for sign in row[places]), 2) == target
 
 
-@pytest.mark.parametrize("name", long_lags.MADE_UP)
+@pytest.mark.parametrize("name", long_lags.SYNTHETIC)
 def test_batches_are_a_function_of_seed_and_position(name):
-    problem = long_lags.made_up(name, 10, 4, 40, seed=3)
+    problem = long_lags.synthetic(name, 10, 4, 40, seed=3)
     assert problem.steps_per_epoch == 10
-    later, again = problem.batch(7), long_lags.made_up(name, 10, 4, 40, seed=3).batch(7)
+    later, again = problem.batch(7), long_lags.synthetic(name, 10, 4, 40, seed=3).batch(7)
     for one, other in zip(later, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    parts = [problem.batch(6), problem.validation, problem.test, long_lags.made_up(name, 10, 4, 40, seed=4).batch(7)]
+    parts = [problem.batch(6), problem.validation, problem.test, long_lags.synthetic(name, 10, 4, 40, seed=4).batch(7)]
     assert not any(np.array_equal(later.inputs, part.inputs[:4]) for part in parts)
 
 

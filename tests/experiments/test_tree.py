@@ -80,7 +80,7 @@ def test_a_run_learns_and_compares(kind, tmp_path, run_main):
     run_main(f"--run_folder={tmp_path}", *TINY, f"--tree={kind}", "--epochs=2")
     result = json.loads((tmp_path / "result.json").read_text())
     flat, most_frequent = result["baselines"].values()
-    assert set(result["baselines"]) == {"% wrong, a flat lstm", "% wrong, the most frequent"}
+    assert set(result["baselines"]) == {"% wrong, flat LSTM", "% wrong, most frequent class"}
     assert result["scores"]["% wrong"] < 30 < most_frequent and 0 <= flat < most_frequent
     first, *_, last = sorted((tmp_path / "samples").iterdir())
     assert re.match(r"\[M(AX|IN) \d \d \] is (\d), got \2\n", last.read_text())
