@@ -220,9 +220,7 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
             state, _ = train_step(state, batch(flat, position))
         predict_flat = jax.jit(flat.model.apply)
         return {
-            f"% wrong, flat {settings.cell.upper()}": percent_wrong(
-                flat, jax.jit(flat.model.apply), state.params, test
-            ),
+            f"% wrong, flat {settings.cell.upper()}": percent_wrong(flat, predict_flat, state.params, test),
             "% wrong, most frequent class": 100 * float((test.values != np.bincount(training.values).argmax()).mean()),
         }
 
