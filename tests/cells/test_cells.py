@@ -226,7 +226,7 @@ def test_refuses_bad_sizes(make, error, message, unchecked):
 @pytest.mark.parametrize("shape", [(3,), (2, 1), ()])
 def test_refuses_an_input_of_another_size(name, shape, unchecked):
     cell, _, params, state, _ = random_case(name, shape[:-1])
-    with pytest.raises(ValueError, match=r"^x: expected 2 features on the last axis, as input_kernel has, got shape"):
+    with pytest.raises(ValueError, match=r"^x: expected 2 features on the last axis to match input_kernel, got shape"):
         jax.eval_shape(cell.step, params, state, jnp.zeros(shape))
 
 

@@ -335,7 +335,7 @@ def test_refuses_a_rate_that_is_no_probability(rate, unchecked):
 @pytest.mark.parametrize("wrapper", [weight_drop, recurrent_dropout])
 def test_refuses_parameters_without_a_recurrent_kernel(wrapper):
     cell = wrapper(probe, 0.5, key=KEY)
-    with pytest.raises(ValueError, match="^params: expected one that is called recurrent_kernel"):
+    with pytest.raises(ValueError, match="^params: expected a parameter called recurrent_kernel"):
         cell.step({"nonrecurrent_kernel": jnp.ones((2, 2))}, jnp.zeros(1), jnp.zeros((1, 1)))
 
 

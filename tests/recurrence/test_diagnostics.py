@@ -147,7 +147,7 @@ def test_gates_make_up_the_step():
 @pytest.mark.parametrize("cell", [simple_rnn(3), seqjax.lstm(3, peepholes=True), seqjax.lstm(3, coupled=True)])
 def test_gates_of_other_cells_are_refused(cell):
     params = cell.init(jax.random.key(0), input_size=2)
-    with pytest.raises(TypeError, match="^params: expected those of a plain lstm or of a gru"):
+    with pytest.raises(TypeError, match="^params: expected the parameters of a plain lstm or of a gru"):
         gates(params, cell.initial_state(params), jnp.zeros(2))
 
 
@@ -156,7 +156,7 @@ def test_saturation_of_any_range_over_any_axes():
     low, high = saturation(ys, ends=(-1.0, 1.0))
     np.testing.assert_array_equal(low, [0.5, 0.25])
     np.testing.assert_array_equal(high, [0.5, 0.0])
-    with pytest.raises(ValueError, match="^near: expected a share between 0 and 0.5, got 0.5"):
+    with pytest.raises(ValueError, match="^near: expected a fraction between 0 and 0.5, got 0.5"):
         saturation(ys, near=0.5)
 
 

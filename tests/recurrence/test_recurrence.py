@@ -452,7 +452,7 @@ XS = np.ones((2, 5, F), np.float32)
             GRU,
             {"xs": XS[..., :1]},
             ValueError,
-            r"xs: expected 2 features .* as input_kernel has, got shape \(2, 5, 1\)",
+            r"xs: expected 2 features .* to match input_kernel, got shape \(2, 5, 1\)",
         ),
         (GRU, {"xs": [[1.0, 2.0]]}, TypeError, r"xs: expected an array \[\*B, T, I\], got list"),
         (
@@ -474,16 +474,16 @@ XS = np.ones((2, 5, F), np.float32)
             ValueError,
             "params: expected LSTMParams.*, got LSTMParams",
         ),
-        (GRU, {"lengths": jnp.array([1, 2, 3])}, ValueError, r"lengths: expected shape \(2,\), as xs has, got \(3,\)"),
+        (GRU, {"lengths": jnp.array([1, 2, 3])}, ValueError, r"lengths: expected shape \(2,\) to match xs, got \(3,\)"),
         (GRU, {"lengths": jnp.array(1)}, ValueError, "lengths: expected shape"),
         (GRU, {"lengths": jnp.array([1.0, 2.0])}, TypeError, "lengths: expected dtype integer, got float32"),
         (GRU, {"lengths": [1, 2]}, TypeError, r"lengths: expected an array, got \[1, 2\]"),
-        (GRU, {"resets": jnp.zeros((5, 2), bool)}, ValueError, r"resets: expected shape \(2, 5\), .* got \(5, 2\)"),
+        (GRU, {"resets": jnp.zeros((5, 2), bool)}, ValueError, r"resets: expected shape \(2, 5\) .* got \(5, 2\)"),
         (
             GRU,
             {"time_major": True, "resets": jnp.zeros((5, 2), bool)},
             ValueError,
-            r"resets: expected shape \(2, 5\), .* got \(5, 2\)",
+            r"resets: expected shape \(2, 5\) .* got \(5, 2\)",
         ),
         (GRU, {"resets": jnp.zeros((2, 5), int)}, TypeError, "resets: expected dtype bool, got int32"),
         (GRU, {"initial_state": jnp.zeros((3, 3))}, ValueError, r"initial_state: expected .*\[2,3\], got .*\[3,3\]"),
@@ -509,7 +509,7 @@ def test_unroll_refuses_what_does_not_fit(cell, arguments, error, message, unche
 @pytest.mark.parametrize("cell", [seqjax.gru, 3, None])
 def test_unroll_refuses_what_is_no_cell(cell, unchecked):
     with pytest.raises(
-        TypeError, match=r"^cell: expected a seqjax.Cell, such as seqjax.lstm\(hidden_size=8\) makes, got"
+        TypeError, match=r"^cell: expected a seqjax.Cell, such as seqjax.lstm\(hidden_size=8\), got"
     ):
         unroll(cell, GRU.init(KEY, input_size=F), XS)
 
@@ -518,7 +518,7 @@ def test_unroll_refuses_what_is_no_cell(cell, unchecked):
     ("arguments", "error", "message"),
     [
         ({"merge": "max"}, ValueError, "merge: expected 'concat', 'sum' or 'mean', got 'max'"),
-        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: expected outputs of one size to sum"),
+        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: expected outputs of the same shape for 'sum'"),
         ({"cells": GRU}, TypeError, "cells: expected a pair"),
         ({"params": GRU.init(jax.random.key(0), input_size=F)}, TypeError, "params: expected a pair"),
         ({"initial_state": jnp.zeros((2, 3))}, TypeError, "initial_state: expected a pair"),
