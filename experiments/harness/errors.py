@@ -1,4 +1,4 @@
-"""Errors that a person makes: one line that names the flag and says what to do."""
+"""Errors of use: one line that names the flag and says what to do."""
 
 import contextlib
 import importlib.util
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class UsageError(ValueError):
-    """A flag, file, folder, prompt or installation that the program cannot use; the message is complete in one line."""
+    """A flag, file, folder, prompt or installation that cannot be used; its message is one complete line."""
 
 
 @contextlib.contextmanager
 def blame(flag: str, value: Any) -> Iterator[None]:
     """Turns a ValueError or OSError that the block raises into a UsageError that names the flag.
 
-    The name of the inner argument at the start of the message goes, because the flag takes its place:
+    The flag replaces the name of the inner argument at the start of the message:
 
     >>> with blame("temperature", 0.0):
     ...     raise ValueError("value: expected a temperature above 0, got 0.0")

@@ -31,24 +31,24 @@ class Command:
 def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] = ()) -> None:
     """Parses the flags into settings and calls `main` with them.
 
-    An error that the person can mend, `UsageError`, is one line on standard error and exit code 2; any other keeps its
-    traceback. SIGINT and SIGTERM end the process at once, in one line, unless `main` handles them. Nothing is printed
-    if the reader of the output has gone (`| head -1`).
+    A `UsageError`, which the user can mend, is printed as one line on standard error, with exit code 2. Any other
+    exception keeps its traceback. SIGINT and SIGTERM end the process at once and in one line, unless `main` handles
+    them. A closed pipe (`| head -1`) ends it quietly.
 
     Args:
       main: the script's function.
       config: its settings, a dataclass that derives from `Command`.
-      needs: modules of the extra `data` that it imports sooner or later.
+      needs: modules of the extra `data` that the script imports later.
     """
     module = sys.modules["__main__"]
     script = Path(module.__file__ or "").stem
     arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments):
-        print(settings.help_text(config, script, module.__doc__ or ""))
-        return
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # nothing is left in a buffer if a signal ends the process
     try:
+        if {"--help", "-h"} & set(arguments):
+            print(settings.help_text(config, script, module.__doc__ or ""))
+            return
         with signals.answered(signals.quit_now):
             parsed = settings.parse(config, arguments, script=script)
             require(*needs, extra="data")
@@ -57,7 +57,7 @@ def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] =
     except UsageError as error:
         if "--traceback" in arguments:
             traceback.print_exc()
-        print(f"{script}: {error}", file=sys.stderr)
+        print(f"{script}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM: answered at once, whatever the program is doing.
+"""SIGINT (Ctrl-C) and SIGTERM, answered at once whatever the program is doing.
 
 Python runs a signal handler only when the main thread is back in Python, which can take minutes while XLA compiles, and
 an exception raised there can be swallowed by a library's callback. So the handlers here do nothing. Python also writes
@@ -19,7 +19,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def quit_now(number: int, how_to_go_on: str = "") -> NoReturn:
     """Ends the process with one line and the exit code of the signal; nothing else runs.
 
-    This is safe at any moment because whatever a run writes is complete or absent, as it is after SIGKILL.
+    This is safe at any moment, like SIGKILL, because a run writes every file completely or not at all.
     """
     write_line(f"Stopped by {signal.Signals(number).name}." + (f" {how_to_go_on}" if how_to_go_on else ""))
     os._exit(128 + number)

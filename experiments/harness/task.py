@@ -1,4 +1,4 @@
-"""What a script tells the training loop about its task: functions and numbers; no file, clock or flag."""
+"""A task: the functions and numbers that the training loop needs from a script; no file, clock or flag."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,8 +27,8 @@ class Batches(NamedTuple):
     batch: Callable[[int], Any]  # the batch of a training step, counted from 0, whatever ran before
     steps: int
     steps_per_epoch: int
-    units_per_step: int  # what the progress bar counts,
-    unit: str  # and what it calls them
+    units_per_step: int  # counted by the progress bar
+    unit: str  # its name there, in the singular
 
 
 class Validation(NamedTuple):

@@ -23,7 +23,7 @@ from experiments.harness.task import Task
 from seqjax import devices
 from seqjax.training import TrainState, checkpoint, init_train_state, make_train_step
 
-LOG_EVERY = 10  # steps; to read a metric is to wait for the device
+LOG_EVERY = 10  # steps, because reading a metric waits for the device
 
 
 @dataclass(frozen=True)
@@ -201,10 +201,10 @@ def _end_if_stopped(stop: list[signal.Signals], step: int, run_folder: Path) -> 
 def _check_same_data(run_folder: Path, saved: Mapping[str, Any], symbols: Mapping[str, Any]) -> None:
     """Raises UsageError if a checkpoint was trained with other symbols, that is on other data."""
     for name, value in json.loads(json.dumps(symbols)).items():
-        if saved.get(name) != value:
+        if name in saved and saved[name] != value:
             raise UsageError(
                 f"--run_folder={run_folder}: the data have changed, because the run has another {name}: "
-                f"{_shortened(saved.get(name))}, not {_shortened(value)}"
+                f"{_shortened(saved[name])}, not {_shortened(value)}"
             )
 
 
