@@ -29,7 +29,7 @@ def serve(versions: dict[str, str], prepare: Callable[..., Callable[[], Any]]) -
     the result and the seconds of a call.
     """
     if KEEP_FREED_MEMORY in sys.argv:
-        from seqjax.devices.allocation import keep_freed_memory
+        from seqjax.devices.memory import keep_freed_memory
 
         keep_freed_memory()
     if ONE_DEVICE_PER_CORE in sys.argv:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Int
 
 from experiments import language_model
-from experiments.baselines import compression
+from experiments.baselines import compressors
 from experiments.datasets.chorales.chorales import STEPS_PER_QUARTER, pitches_of, transpose
 from experiments.harness import folder
 from experiments.harness.launch import launch
@@ -160,7 +160,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
         known_in_all_keys = in_all_keys(known)
         ngrams = {
             f"bits per step, PPMd of order {order}": characters_per_step
-            * compression.ppmd_bits_per_character(known_in_all_keys, splits.test, order=order)
+            * compressors.ppmd_bits_per_character(known_in_all_keys, splits.test, order=order)
             for order in (8, 16)
         }
         return ngrams | {"bits per step, held or redrawn notes": hold_bits_per_step(known, splits.test)}

@@ -34,7 +34,7 @@ import numpy as np
 
 import seqjax
 from experiments import datasets, language_model
-from experiments.baselines import text_classification
+from experiments.baselines import text_classifiers
 from experiments.datasets.word_vectors import read_vectors
 from experiments.harness import folder, recipe
 from experiments.harness.errors import UsageError, blame
@@ -253,7 +253,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
 
     def test(params: Any) -> dict[str, float]:
         log_probs, _ = classify(params, splits.test)
-        return text_classification.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
+        return text_classifiers.scores(log_probs.argmax(axis=1), [label for _, label in splits.test])
 
     name = settings.dataset if settings.folder is None else Path(settings.folder).resolve().name
     return Task(
@@ -267,7 +267,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
             unit="text",
         ),
         validation=Validation("accuracy", evaluate, sample, figures),
-        test=Test(test, lambda: text_classification.all_scores(splits, classes), ("accuracy", "macro F1")),
+        test=Test(test, lambda: text_classifiers.all_scores(splits, classes), ("accuracy", "macro F1")),
         symbols={"classes": list(classes), "units": units, "vocabulary": vocabulary.to_list()},
     )
 

@@ -27,7 +27,7 @@ import numpy as np
 
 import seqjax
 from experiments import datasets
-from experiments.baselines import compression
+from experiments.baselines import compressors
 from experiments.harness import folder, recipe
 from experiments.harness.errors import blame
 from experiments.harness.launch import launch
@@ -196,12 +196,12 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
     def baselines() -> dict[str, float]:
         known = splits.train + splits.validation
         ppmd = {
-            f"bits per character, PPMd of order {order}": compression.ppmd_bits_per_character(
+            f"bits per character, PPMd of order {order}": compressors.ppmd_bits_per_character(
                 known, splits.test, order=order
             )
             for order in (6, 8)
         }
-        return ppmd | {"bits per character, xz": compression.xz_bits_per_character(known, splits.test)}
+        return ppmd | {"bits per character, xz": compressors.xz_bits_per_character(known, splits.test)}
 
     return Task(
         title=f"characters of {settings.text or settings.dataset}",

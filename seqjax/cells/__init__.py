@@ -1,7 +1,7 @@
-"""Cells, one file each: a cell is one step of time as pure functions (`seqjax.cells.contract`).
+"""Recurrent cells, one per file. A cell computes one time step with pure functions (`seqjax.cells.contract`).
 
-In the equations `x` is the input of a step, `h` the hidden state before it, `h'` the one after it, `*` the element-wise
-product and `sigma` the logistic function. `I` is the size of the input, `H` of the hidden state.
+In the equations, `x` is the input of a step, `h` the hidden state before it, `h'` the hidden state after it, `*` the
+element-wise product and `sigma` the logistic function. `I` is the input size and `H` the hidden size.
 """
 
 from seqjax.cells.contract import Cell

@@ -1,4 +1,4 @@
-"""Every cell that needs no more than a hidden size, by name."""
+"""The cells that need only a hidden size, by name."""
 
 import inspect
 import pkgutil
@@ -10,7 +10,7 @@ from seqjax.cells.contract import Cell
 
 
 def _find_cells() -> dict[str, Callable[..., Cell]]:
-    """Finds the functions called as their file in `seqjax/cells`, as `lstm` in `lstm.py`, that take a `hidden_size`."""
+    """Finds the functions that take a `hidden_size` and are named after their file, such as `lstm` in `lstm.py`."""
     found = {}
     for file in pkgutil.iter_modules(seqjax.cells.__path__):
         make = getattr(import_module(f"{seqjax.cells.__name__}.{file.name}"), file.name, None)

@@ -1,7 +1,7 @@
-"""What a recurrent cell is: the contract that all cells keep, and what whoever makes or runs one checks.
+"""The contract of a recurrent cell, and checks for the code that builds or runs one.
 
-A cell maps a state and an input to the next state and an output. Everything that runs a cell over time
-(`unroll`, the decoders, the Flax shells) knows only the contract `Cell`.
+A cell maps a state and an input to the next state and an output. The code that runs a cell over time (`unroll`, the
+decoders, the Flax modules) relies only on the contract `Cell`.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ State = Any  # a pytree of arrays, each with the batch axes first
 class Cell(NamedTuple):
     """A recurrent cell: pure functions of its parameters and its state.
 
-    By convention the parameters are a NamedTuple in which the weights that multiply the hidden state are called
-    `recurrent_kernel`, and the state is the hidden state `h` itself or a NamedTuple with a field `h`; this is all
-    that the wrappers of `seqjax.cells.regularization` ask of a cell.
+    By convention, the parameters are a NamedTuple in which the weights that multiply the hidden state are called
+    `recurrent_kernel`, and the state is either the hidden state `h` or a NamedTuple with a field `h`. The wrappers in
+    `seqjax.cells.regularization` require nothing else of a cell.
 
     Attributes:
-      init: makes the parameters, `(key, *, input_size) -> params`.
-      initial_state: makes the state before the first step, `(params, batch_shape=()) -> state`, its leaves
+      init: builds the parameters, `(key, *, input_size) -> params`.
+      initial_state: builds the state before the first step, `(params, batch_shape=()) -> state`, with leaves
         [*batch_shape, ...].
-      step: takes one step of any number of rows, `(params, state, x [*B, I]) -> (state, y [*B, H])`.
-      sequence: a faster way than one step after the other, where there is one: see `seqjax.recurrence`.
+      step: computes one step for any number of rows, `(params, state, x [*B, I]) -> (state, y [*B, H])`.
+      sequence: optional, runs a whole sequence faster than a scan over `step`; see `seqjax.cells.sequence`.
 
     A leaky integrator, h' = h + (W x - h) / 2:
 
@@ -58,11 +58,11 @@ class Cell(NamedTuple):
 
 
 def check_size(name: str, size: int) -> None:
-    """Checks the size of a state or an input, by the name of the argument.
+    """Checks the size of a state or an input; `name` is the name of the argument.
 
     Raises:
-      TypeError: it is no int.
-      ValueError: it is not positive.
+      TypeError: if the size is not an int.
+      ValueError: if the size is not positive.
 
     >>> check_size("hidden_size", 0)
     Traceback (most recent call last):
@@ -75,24 +75,24 @@ def check_size(name: str, size: int) -> None:
 
 
 def check_features(params: Params, x: Array) -> None:
-    """Checks that an input has as many features as the `input_kernel` of the parameters reads.
+    """Checks that an input has as many features as `params.input_kernel` has rows.
 
     Raises:
-      ValueError: it has others.
+      ValueError: if the two numbers differ.
     """
     expected = params.input_kernel.shape[0]
     if x.ndim == 0 or x.shape[-1] != expected:
-        raise ValueError(f"x: expected {expected} features on the last axis, as input_kernel has, got shape {x.shape}")
+        raise ValueError(f"x: expected {expected} features on the last axis to match input_kernel, got shape {x.shape}")
 
 
 def check_cell(cell: Any) -> None:
-    """Raises TypeError for what is no cell."""
+    """Raises TypeError unless `cell` is a Cell."""
     if not isinstance(cell, Cell):
-        raise TypeError(f"cell: expected a seqjax.Cell, such as seqjax.lstm(hidden_size=8) makes, got {cell!r}")
+        raise TypeError(f"cell: expected a seqjax.Cell, such as seqjax.lstm(hidden_size=8), got {cell!r}")
 
 
 def check_params(cell: Cell, params: Params, xs: Array) -> None:
-    """Raises ValueError unless parameters are such as the cell makes for the features of `xs`."""
+    """Raises ValueError unless the parameters match those that the cell builds for the features of `xs`."""
 
     def shapes(input_size: int) -> Params:
         made = jax.eval_shape(partial(cell.init, input_size=input_size), jax.random.key(0))
@@ -103,24 +103,24 @@ def check_params(cell: Cell, params: Params, xs: Array) -> None:
     if got == expected:
         return
     if hasattr(params, "input_kernel") and got == shapes(read := params.input_kernel.shape[0]):
-        raise ValueError(f"xs: expected {read} features on the last axis, as input_kernel has, got shape {xs.shape}")
-    raise ValueError(f"params: expected {expected}, which the cell makes for {features} features, got {got}")
+        raise ValueError(f"xs: expected {read} features on the last axis to match input_kernel, got shape {xs.shape}")
+    raise ValueError(f"params: expected {expected}, the shapes from cell.init for {features} features, got {got}")
 
 
 def check_array(name: str, array: Array | None, shape: tuple[int, ...], kind: Any) -> None:
-    """Raises ValueError or TypeError unless the argument called `name` is None or an array of this shape and kind."""
+    """Raises ValueError or TypeError unless `array` is None or has the given shape and kind of dtype."""
     if array is None:
         return
     if not isinstance(array, jax.Array | np.ndarray):
         raise TypeError(f"{name}: expected an array, got {array!r}")
     if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, as xs has, got {array.shape}")
+        raise ValueError(f"{name}: expected shape {shape} to match xs, got {array.shape}")
     if not jnp.issubdtype(array.dtype, kind):
         raise TypeError(f"{name}: expected dtype {kind.__name__}, got {array.dtype}")
 
 
 def check_state(name: str, state: State, expected: State) -> None:
-    """Raises TypeError or ValueError unless a state has the structure, shapes and dtypes of another."""
+    """Raises TypeError or ValueError unless `state` has the structure, shapes and dtypes of `expected`."""
     if jax.tree.structure(state) != jax.tree.structure(expected):  # type: ignore[operator]  # jaxlib ships no types
         raise TypeError(f"{name}: expected {jax.tree.structure(expected)}, got {jax.tree.structure(state)}")
     for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
@@ -130,11 +130,11 @@ def check_state(name: str, state: State, expected: State) -> None:
 
 
 def check_step(cell: Cell, params: Params, state: State, x: jax.ShapeDtypeStruct) -> None:
-    """Raises TypeError or ValueError unless the step of a cell returns a state like the one it took, and outputs."""
+    """Raises TypeError or ValueError unless `cell.step` returns a state like the one it took and an output per row."""
     stepped = jax.eval_shape(cell.step, params, state, x)
     if not isinstance(stepped, tuple) or len(stepped) != 2:
         raise TypeError(f"cell.step: expected to return a state and an output, got {jax.tree.structure(stepped)}")
     next_state, y = stepped
     check_state("state returned by cell.step", next_state, state)
     if not isinstance(y, jax.ShapeDtypeStruct) or y.shape[:1] != x.shape[:1]:
-        raise ValueError(f"output returned by cell.step: expected an array of {x.shape[0]} rows, got {y}")
+        raise ValueError(f"output returned by cell.step: expected an array with {x.shape[0]} rows, got {y}")

@@ -1,4 +1,7 @@
-"""The gated recurrent unit."""
+"""The gated recurrent unit (GRU), with the reset gate before or after the recurrent product.
+
+`gru` builds the cell. `seqjax.cells.fused.gru` runs it over whole sequences.
+"""
 
 from typing import NamedTuple
 
@@ -12,12 +15,12 @@ from seqjax.cells.initializers import BiasInitializer, Initializer, each_gate, z
 
 
 class GRUParams(NamedTuple):
-    """Parameters of `gru`: gates in the order r, u, n."""
+    """Parameters of `gru`, with the gates in the order r, u, n."""
 
     input_kernel: Float[Array, "I 3*H"]
     recurrent_kernel: Float[Array, "H 3*H"]
     bias: Float[Array, " 3*H"]
-    recurrent_bias: Float[Array, " H"] | None  # of the candidate; only where the reset comes after the product
+    recurrent_bias: Float[Array, " H"] | None  # of the candidate; None unless `reset_after`
 
 
 def gru(
@@ -28,7 +31,7 @@ def gru(
     recurrent_init: Initializer = jax.nn.initializers.orthogonal(),
     bias_init: BiasInitializer = zeros_bias,
 ) -> Cell:
-    """Makes the gated recurrent unit.
+    """Builds a gated recurrent unit.
 
     Cho et al. (2014):
 
@@ -37,15 +40,15 @@ def gru(
         n  =  tanh(W_n x + U_n (r * h) + b_n)    candidate
         h' = u * n + (1 - u) * h
 
-    One course text prints `(1 - r) * h` in the last line. That is a slip: a closed update gate would then not keep the
-    state. PyTorch, Keras and ONNX call `1 - u` the update gate `z`.
+    With `(1 - r) * h` instead of `(1 - u) * h`, a closed update gate would not keep the state. PyTorch, Keras and ONNX
+    call `1 - u` the update gate `z`.
 
     Args:
       hidden_size: size `H` of the hidden state.
       reset_after: reset after the recurrent product, as cuDNN does: `n = tanh(W_n x + b_n + r * (U_n h + d))`.
       kernel_init: initializer of each gate's `W`.
       recurrent_init: initializer of each gate's `U`.
-      bias_init: initializer of `b`; `chrono` for long memories.
+      bias_init: initializer of `b`; use `chrono` for long memories.
 
     Raises:
       ValueError: if `hidden_size` is not positive.

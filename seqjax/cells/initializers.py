@@ -1,7 +1,7 @@
-"""Initializers that `jax.nn.initializers` lacks: of gate biases, and the identity.
+"""Initializers that `jax.nn.initializers` lacks: the identity, and initializers of gate biases.
 
-Those of biases know the gates by the letters that the equations of `seqjax.cells` give them. A bias has `GH = G H`
-entries: `G` gates of `H` hidden units each, one gate after another.
+Bias initializers identify the gates by their letters in the equations of `seqjax.cells`. A bias has `GH = G H` entries:
+`G` gates of `H` hidden units each, one gate after another.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ BiasInitializer = Callable[[Key[Array, ""], str, int], Float[Array, " GH"]]  # (
 
 
 def identity(key: Key[Array, ""], shape: tuple[int, int], dtype: Any = jnp.float32) -> Float[Array, "M N"]:
-    """Starts a recurrence as the identity, so that a state which nothing comes to stays as it is.
+    """Starts a recurrent kernel as the identity, so that the state stays unchanged while the input is zero.
 
-    Le, Jaitly and Hinton (2015), for rectified units.
+    Le, Jaitly and Hinton (2015), for rectified linear units.
 
     >>> identity(jax.random.key(0), (2, 2))
     Array([[1., 0.],
@@ -29,7 +29,7 @@ def identity(key: Key[Array, ""], shape: tuple[int, int], dtype: Any = jnp.float
 
 
 def zeros_bias(key: Key[Array, ""], gates: str, hidden_size: int) -> Float[Array, " GH"]:
-    """Starts every gate without bias.
+    """Starts every gate with a bias of zero.
 
     >>> zeros_bias(jax.random.key(0), "run", 1)
     Array([0., 0., 0.], dtype=float32)
@@ -39,11 +39,10 @@ def zeros_bias(key: Key[Array, ""], gates: str, hidden_size: int) -> Float[Array
 
 
 def forget_bias(value: float) -> BiasInitializer:
-    """Opens the forget gate at the start of training, so that gradients reach far back from the first step on.
+    """Opens the forget gate before training, so that gradients reach far back in time from the first update on.
 
-    Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever (2015) find 1 to be a good value. The
-    bias is kept in the parameters: nothing is added when the cell runs. A cell without a gate `f`, such as a GRU, gets
-    zeros.
+    Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever (2015) find that 1 is a good value. The bias
+    is part of the parameters; the cell adds nothing when it runs. A cell without a gate `f`, such as a GRU, gets zeros.
 
     >>> forget_bias(1.0)(jax.random.key(0), "ifgo", 2)
     Array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
@@ -57,7 +56,7 @@ def forget_bias(value: float) -> BiasInitializer:
 
 
 def chrono(max_length: int) -> BiasInitializer:
-    """Spreads the memories of the hidden units over all time scales up to `max_length` steps.
+    """Spreads the memory spans of the hidden units over all time scales up to `max_length` steps.
 
     Tallec and Ollivier (2018), section 2: with `t` drawn uniformly from [1, T - 1],
 
@@ -65,10 +64,10 @@ def chrono(max_length: int) -> BiasInitializer:
         b_u = -log t                  GRU, whose update gate lets the candidate in
 
     Args:
-      max_length: the longest dependency `T` to be expected, in steps.
+      max_length: the longest expected dependency `T`, in steps.
 
     Raises:
-      ValueError: if `max_length` is below 3: there would be nothing to spread.
+      ValueError: if `max_length` is below 3, because there would be nothing to spread.
 
     >>> i, f, g, o = chrono(100)(jax.random.key(0), "ifgo", 500).reshape(4, 500)
     >>> bool(jnp.all(i == -f)), float(jnp.exp(f).min()) >= 1, float(jnp.exp(f).max()) <= 99.001
@@ -87,5 +86,5 @@ def chrono(max_length: int) -> BiasInitializer:
 
 
 def each_gate(init: Initializer, key: Key[Array, ""], gates: str, shape: tuple[int, int]) -> Float[Array, "M N"]:
-    """Draws one matrix a gate, so that an initializer sees the matrix that the equations name, and joins them."""
+    """Draws one matrix per gate, so that `init` sees the shape in the equations, and concatenates the matrices."""
     return jnp.concatenate([init(k, shape, jnp.float32) for k in jax.random.split(key, len(gates))], axis=1)

@@ -1,4 +1,4 @@
-"""The IRNN: a simple recurrent network of rectified units that starts as the identity."""
+"""The IRNN: a simple recurrent network of rectified linear units whose recurrent kernel starts as the identity."""
 
 import jax
 
@@ -14,7 +14,7 @@ def irnn(
     kernel_init: Initializer = jax.nn.initializers.normal(1e-3),
     recurrent_init: Initializer = identity,
 ) -> Cell:
-    """Builds the simple recurrent network of rectified units whose recurrent kernel starts as the identity.
+    """Builds a simple recurrent network of rectified linear units whose recurrent kernel starts as the identity.
 
     Le, Jaitly and Hinton (2015):
 
@@ -22,7 +22,7 @@ def irnn(
 
     Args:
       hidden_size: size `H` of the hidden state.
-      use_bias: whether there is a `b`.
+      use_bias: whether to add `b`.
       kernel_init: initializer of `W`.
       recurrent_init: initializer of `U`.
 

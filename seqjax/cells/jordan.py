@@ -1,4 +1,4 @@
-"""The recurrent network of Jordan, whose state is its output."""
+"""The Jordan network: a simple recurrent network whose state is its output."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from seqjax.cells.contract import Cell, check_features, check_size
 
 
 class JordanRNNParams(NamedTuple):
-    """Parameters of `jordan_rnn`; `O` is the size of its output, which is what it feeds back."""
+    """Parameters of `jordan_rnn`; `O` is the size of the output, which is fed back."""
 
     input_kernel: Float[Array, "I H"]
     recurrent_kernel: Float[Array, "O H"]
@@ -20,7 +20,7 @@ class JordanRNNParams(NamedTuple):
 
 
 def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
-    """Makes the simple recurrent network that feeds back its output instead of its hidden state.
+    """Builds a simple recurrent network that feeds back its output instead of its hidden state.
 
     Jordan (1986):
 

@@ -1,4 +1,4 @@
-"""The state in which a cell starts as a parameter of it."""
+"""A wrapper that turns the initial state of a cell into a parameter."""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,9 @@ class LearnedStateParams(NamedTuple):
 
 
 def learned_initial_state(cell: Cell) -> Cell:
-    """Makes the state in which a cell starts, and to which `unroll` resets it, a parameter, zero before training.
+    """Turns the initial state of a cell into a parameter.
+
+    Before training, the parameter is the initial state of `cell`, usually zero. `unroll` also returns to it at resets.
 
     >>> from seqjax import gru
     >>> cell = learned_initial_state(gru(hidden_size=2))

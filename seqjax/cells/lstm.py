@@ -1,4 +1,7 @@
-"""The long short-term memory."""
+"""The long short-term memory (LSTM), with optional peepholes, projection, coupled gates and clipping.
+
+`lstm` builds the cell. `seqjax.cells.fused.lstm` runs it over whole sequences if it uses none of these options.
+"""
 
 from typing import NamedTuple
 
@@ -17,12 +20,12 @@ class LSTMParams(NamedTuple):
     input_kernel: Float[Array, "I GH"]
     recurrent_kernel: Float[Array, "P GH"]
     bias: Float[Array, " GH"]
-    peepholes: Float[Array, "_ H"] | None  # of i, f, o (f, o where they are coupled)
+    peepholes: Float[Array, "_ H"] | None  # of i, f, o (f, o if coupled)
     projection: Float[Array, "H P"] | None
 
 
 class LSTMState(NamedTuple):
-    """State of `lstm`: the hidden state, which is also the output, and the memory."""
+    """State of `lstm`: the hidden state `h`, which is also the output, and the memory `c`."""
 
     h: Float[Array, "*B P"]
     c: Float[Array, "*B H"]
@@ -39,7 +42,7 @@ def lstm(
     recurrent_init: Initializer = jax.nn.initializers.orthogonal(),
     bias_init: BiasInitializer = forget_bias(1.0),
 ) -> Cell:
-    """Makes the long short-term memory.
+    """Builds a long short-term memory.
 
     Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber and Cummins (2000):
 
@@ -52,13 +55,13 @@ def lstm(
 
     Args:
       hidden_size: size `H` of the memory `c`.
-      peepholes: gates i and f also see `p * c`, gate o sees `p_o * c'` (Gers and Schmidhuber 2000).
+      peepholes: gates i and f also read `p * c`, and gate o reads `p_o * c'` (Gers and Schmidhuber 2000).
       projection_size: size `P` of `h' = R (o * tanh(c'))` (Sak, Senior and Beaufays 2014); `H`, without `R`, if None.
-      coupled: `i = 1 - f`, one gate less (Greff et al. 2017).
-      cell_clip: `c'` is kept within plus and minus this value (Sak et al. 2014).
+      coupled: `i = 1 - f`, which saves one gate (Greff et al. 2017).
+      cell_clip: clip `c'` to [-cell_clip, cell_clip] (Sak et al. 2014).
       kernel_init: initializer of each gate's `W`.
       recurrent_init: initializer of each gate's `U`.
-      bias_init: initializer of `b`; `chrono` for long memories.
+      bias_init: initializer of `b`; use `chrono` for long memories.
 
     Raises:
       ValueError: if a size or `cell_clip` is not positive.

@@ -1,8 +1,8 @@
-"""Regularisation of recurrent networks by composition: each function makes a regularised cell out of any cell.
+"""Regularisation of recurrent networks by composition: each wrapper turns a cell into a regularised cell.
 
-What draws random numbers takes the key of one pass over the data, so such a cell is made where the key is, in the loss
-function. Without a key it is the cell to evaluate with. `layer_norm` finds the hidden state `h` as the contract in
-`seqjax.cells.contract` says, so it goes inside `zoneout`, which has a state of its own.
+Functions that draw random numbers take the key of one pass over the data, so call them in the loss function. Without a
+key, they return the cell for evaluation. `layer_norm` finds the hidden state `h` by the convention in
+`seqjax.cells.contract`, so apply it inside `zoneout`, whose state has no field `h`.
 """
 
 from collections.abc import Callable
@@ -26,22 +26,22 @@ class LayerNormParams(NamedTuple):
 
 
 class ZoneoutState(NamedTuple):
-    """State of `zoneout`: the state of the cell, and how many steps each row has seen since it began."""
+    """State of `zoneout`: the state of the cell, and the number of steps that each row has taken since it began."""
 
     cell: State
     time: Int[Array, "*B"]
 
 
 def variational_dropout(key: Key[Array, ""] | None, x: Float[Array, "..."], rate: float, *, time_axis: int) -> Array:
-    """Sets features to zero by one mask over all steps, and scales up what is left.
+    """Drops features with one mask for all steps, and scales up the others.
 
-    Gal and Ghahramani (2016): `x * m / (1 - rate)`, with `m` drawn once a row and feature.
+    Gal and Ghahramani (2016): `x * m / (1 - rate)`, with `m` drawn once per row and feature.
 
     Args:
-      key: the key of this pass; without one, `x` is returned as it is.
+      key: the key of this pass; without one, `x` is returned unchanged.
       x: the sequence.
-      rate: probability of a feature to be dropped, in [0, 1).
-      time_axis: the axis of `x` over which the mask is the same.
+      rate: probability of dropping a feature, in [0, 1).
+      time_axis: the axis of `x` along which the mask is constant.
 
     Raises:
       ValueError: if the rate is outside [0, 1).
@@ -60,19 +60,19 @@ def variational_dropout(key: Key[Array, ""] | None, x: Float[Array, "..."], rate
 
 
 def recurrent_dropout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
-    """Drops features of the hidden state where the recurrent products read it, by one mask over all steps.
+    """Drops features of the hidden state in the recurrent products, with one mask for all steps.
 
-    Gal and Ghahramani (2016): `U (m * h) / (1 - rate)`. That is `U` without what it multiplies a dropped feature with,
-    so one mask serves all rows, and a cell keeps its faster way through a sequence. Where a cell keeps its state,
-    `f * c` in the LSTM and `(1 - u) * h` in the GRU, nothing is dropped or scaled.
+    Gal and Ghahramani (2016): `U (m * h) / (1 - rate)`. This function drops the weights of `U` that multiply a dropped
+    feature, so one mask serves all rows and the cell keeps its faster `sequence`. The terms that keep the state,
+    `f * c` in the LSTM and `(1 - u) * h` in the GRU, are neither dropped nor scaled.
 
     Args:
       cell: the cell.
-      rate: probability of a feature to be dropped, in [0, 1).
-      key: the key of this pass; without one, the cell is returned as it is.
+      rate: probability of dropping a feature, in [0, 1).
+      key: the key of this pass; without one, the cell is returned unchanged.
 
     Raises:
-      ValueError: if the rate is outside [0, 1) or, when it runs, if no parameter is called `recurrent_kernel`.
+      ValueError: if the rate is outside [0, 1) or, when the cell runs, if no parameter is called `recurrent_kernel`.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = recurrent_dropout(simple_rnn(hidden_size=2, activation="relu"), 0.5, key=jax.random.key(11))
@@ -84,18 +84,18 @@ def recurrent_dropout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) ->
 
 
 def weight_drop(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
-    """Drops weights of the recurrence, the same ones at every step of every row.
+    """Drops recurrent weights, the same ones at every step of every row.
 
     DropConnect on `U` (Wan et al. 2013), as in the AWD-LSTM of Merity, Keskar and Socher (2018). It acts on every
-    parameter called `recurrent_kernel`, once a sequence, so a cell keeps its faster way through one.
+    parameter called `recurrent_kernel`, once per sequence, so the cell keeps its faster `sequence`.
 
     Args:
       cell: the cell.
-      rate: probability of a weight to be dropped, in [0, 1).
-      key: the key of this pass; without one, the cell is returned as it is.
+      rate: probability of dropping a weight, in [0, 1).
+      key: the key of this pass; without one, the cell is returned unchanged.
 
     Raises:
-      ValueError: if the rate is outside [0, 1) or, when it runs, if no parameter is called `recurrent_kernel`.
+      ValueError: if the rate is outside [0, 1) or, when the cell runs, if no parameter is called `recurrent_kernel`.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = weight_drop(simple_rnn(hidden_size=1, activation="relu"), 0.5, key=jax.random.key(0))
@@ -107,16 +107,16 @@ def weight_drop(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
 
 
 def zoneout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
-    """Lets features of the state keep their old value at random, drawn anew at each step.
+    """Randomly keeps features of the state at their old value, with a new draw at each step.
 
-    Krueger et al. (2017): `s' = m * s + (1 - m) * step(s, x)`, with `P(m = 1) = rate`; without a key the expectation
-    `rate` stands for `m`. It acts on every leaf of the state. Each row draws numbers of its own; sequences packed into
-    one row draw the same.
+    Krueger et al. (2017): `s' = m * s + (1 - m) * step(s, x)`, with `P(m = 1) = rate`. Without a key, the expectation
+    `rate` replaces `m`. Zoneout acts on every leaf of the state. Each row has its own draws; sequences packed into one
+    row share the same draws.
 
     Args:
       cell: the cell.
-      rate: probability of a feature to keep its value, in [0, 1).
-      key: the key of this pass, or None to evaluate.
+      rate: probability of keeping the old value of a feature, in [0, 1).
+      key: the key of this pass, or None for evaluation.
 
     Raises:
       ValueError: if the rate is outside [0, 1).
@@ -155,11 +155,11 @@ def zoneout(cell: Cell, rate: float, *, key: Key[Array, ""] | None) -> Cell:
 
 
 def layer_norm(cell: Cell) -> Cell:
-    """Normalises the hidden state where it enters the cell, with a learned scale and offset.
+    """Normalises the hidden state before the cell reads it, with a learned scale and offset.
 
-    Ba, Kiros and Hinton (2016): `a * (h - mean(h)) / std(h) + b`. They normalise the products `W x` and `U h` inside
-    the cell; normalising the state that enters does for any cell what that is for: the recurrent product keeps its size
-    over time. In a GRU that state is also what the update gate keeps.
+    Ba, Kiros and Hinton (2016): `a * (h - mean(h)) / std(h) + b`. The paper normalises the products `W x` and `U h`
+    inside the cell. Normalising the incoming state serves the same purpose and works for any cell: the recurrent
+    product keeps its size over time. In a GRU, the update gate also keeps the normalised state.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = layer_norm(simple_rnn(hidden_size=2, activation="relu"))
@@ -179,7 +179,7 @@ def layer_norm(cell: Cell) -> Cell:
 
     def step(params: LayerNormParams, state: State, x: Array) -> tuple[State, Array]:
         def normalise(h: Array) -> Array:
-            variance = jnp.var(h, axis=-1, keepdims=True)  # in two passes: that of standardize cancels where h is large
+            variance = jnp.var(h, axis=-1, keepdims=True)  # two passes: that of standardize cancels for large h
             return params.scale * jax.nn.standardize(h, axis=-1, variance=variance, epsilon=1e-6) + params.offset
 
         return cell.step(params.cell, _map_hidden(normalise, state), x)
@@ -190,7 +190,7 @@ def layer_norm(cell: Cell) -> Cell:
 def _drop_recurrent_kernels(
     cell: Cell, rate: float, key: Key[Array, ""] | None, mask_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
 ) -> Cell:
-    """Makes the cell that runs with some of each `recurrent_kernel` set to zero and the rest scaled up."""
+    """Returns the cell with parts of each `recurrent_kernel` set to zero and the rest scaled up."""
     _check_rate(rate)
     if key is None or rate == 0:
         return cell
@@ -207,7 +207,7 @@ def _drop_recurrent_kernels(
 
         params = tree_map_with_path(drop_recurrent, params)
         if not dropped:
-            raise ValueError("params: expected one that is called recurrent_kernel, to drop weights of, found none")
+            raise ValueError("params: expected a parameter called recurrent_kernel to drop weights from, got none")
         return params
 
     def step(params: Params, state: State, x: Array) -> tuple[State, Array]:
@@ -220,7 +220,7 @@ def _drop_recurrent_kernels(
 
 
 def _hidden(state: State) -> Array:
-    """The hidden state `h` within a state."""
+    """Returns the hidden state `h` of a state."""
     if isinstance(state, jax.Array):
         return state
     if not hasattr(state, "h"):

@@ -1,13 +1,13 @@
-"""A whole sequence at once: the contract of `Cell.sequence`, and the scan over `Cell.step` that stands in for it.
+"""Whole sequences: the contract of `Cell.sequence`, and the scan over `Cell.step` for cells without it.
 
     sequence(params, state, restart, xs, valid, resets, *, reverse) -> (final_state, ys)
 
 with one batch axis `B` and `T` steps:
 
-- `xs` [B, T, I] is finite, in the padding too.
-- `valid` [B, T] is true where a step counts; None means that all do. A step that does not count leaves the state as it
-  was, and nobody reads its output.
-- `resets` [B, T] is true where the state becomes `restart` before the step; None means nowhere.
+- `xs` [B, T, I] is finite, even in the padding.
+- `valid` [B, T] is true where a step counts; None means that all steps count. A step that does not count leaves the
+  state unchanged, and its output is ignored.
+- `resets` [B, T] is true where the state becomes `restart` before the step; None means no resets.
 - `reverse` runs from the last step to the first.
 """
 
@@ -25,9 +25,9 @@ Sequence = Callable[..., tuple[State, Array]]
 
 
 def sequence_of(cell: Cell) -> Sequence:
-    """Gives a cell's own way through a whole sequence, or the scan of its step where it has none.
+    """Returns `cell.sequence`, or a scan over `cell.step` if it is None.
 
-    For wrappers that change a cell's parameters or state once before the first step, and not at each.
+    For wrappers that change the parameters or the state of a cell once before the first step, not at every step.
     """
     check_cell(cell)
     return partial(scan_of_step, cell.step) if cell.sequence is None else cell.sequence
@@ -44,7 +44,7 @@ def scan_of_step(
     *,
     reverse: bool,
 ) -> tuple[State, Array]:
-    """One step of the cell after another: the oracle of every other way through a sequence."""
+    """Runs a sequence one step at a time; the reference for every implementation of `Cell.sequence`."""
 
     def masked_step(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
         x, valid, reset = inputs
@@ -61,7 +61,7 @@ def scan_of_step(
 
 
 def _select(condition: Bool[Array, " B"], new: State, old: State) -> State:
-    """For each row, `new` where the condition holds and `old` where not, in leaves of any rank."""
+    """Selects `new` in the rows where the condition holds and `old` in the others, in leaves of any rank."""
     return jax.tree.map(
         lambda n, o: jnp.where(condition.reshape(condition.shape + (1,) * (n.ndim - 1)), n, o), new, old
     )

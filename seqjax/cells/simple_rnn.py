@@ -1,4 +1,7 @@
-"""The simple recurrent network."""
+"""The simple recurrent network of Elman (1990), with tanh or rectified linear units.
+
+`simple_rnn` builds the cell. `seqjax.cells.fused.simple_rnn` runs it over whole sequences.
+"""
 
 from typing import Literal, NamedTuple
 
@@ -27,7 +30,7 @@ def simple_rnn(
     kernel_init: Initializer = jax.nn.initializers.glorot_uniform(),
     recurrent_init: Initializer = jax.nn.initializers.orthogonal(),
 ) -> Cell:
-    """Makes the simple recurrent network, whose hidden state is its output.
+    """Builds a simple recurrent network, whose hidden state is its output.
 
     Elman (1990):
 
@@ -36,7 +39,7 @@ def simple_rnn(
     Args:
       hidden_size: size `H` of the hidden state.
       activation: "tanh" or "relu".
-      use_bias: whether there is a `b`.
+      use_bias: whether to add `b`.
       kernel_init: initializer of `W`.
       recurrent_init: initializer of `U`.
 

@@ -1,4 +1,4 @@
-"""Several cells on top of each other, as one cell."""
+"""Several cells stacked into one cell."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,21 +19,21 @@ def stack(
     dropout_rate: float = 0.0,
     key: Key[Array, ""] | None = None,
 ) -> Cell:
-    """Makes one cell of several, each reading the outputs of the one below.
+    """Stacks several cells into one, in which each layer reads the outputs of the layer below.
 
-    Graves (2013). Widths may differ. Parameters and state are tuples, lowest layer first. A whole sequence goes through
-    one layer after another, each in its own fastest way; a single step goes through all.
+    Graves (2013). Layers may differ in width. Parameters and state are tuples, lowest layer first. A whole sequence
+    runs through one layer after another, each with its `sequence` if it has one. A single step runs through all layers.
 
     Args:
       cells: the layers, lowest first.
-      residual: add a layer's input to its output where the two have one size (Wu et al. 2016).
-      dropout_rate: probability of a feature between two layers to be dropped, by one mask over all steps (Gal and
+      residual: add the input of a layer to its output if both have the same size (Wu et al. 2016).
+      dropout_rate: probability of dropping a feature between two layers, with one mask for all steps (Gal and
         Ghahramani 2016).
       key: the key of this pass over the data; without one, nothing is dropped.
 
     Raises:
-      ValueError: if there is no cell or the rate is outside [0, 1).
-      TypeError: if one of them is no cell, as where the list around a single one is missing.
+      ValueError: if `cells` is empty or the rate is outside [0, 1).
+      TypeError: if an element of `cells` is not a Cell, for example if a single cell is passed instead of a list.
 
     >>> from seqjax.cells import gru, lstm
     >>> cell = stack([lstm(hidden_size=8), gru(hidden_size=4)])
@@ -61,7 +61,7 @@ def stack(
         return tuple(cell.initial_state(p, batch_shape) for cell, p in zip(cells, params, strict=True))
 
     def between(layer: int, below: Array, above: Array, time_axis: int) -> Array:
-        """What stands between two layers: the residual connection around the lower one, then dropout."""
+        """Applies the residual connection around `layer`, then dropout if another layer follows."""
         y = below + above if residual and below.shape == above.shape else above
         if key is None or layer == len(cells) - 1:
             return y

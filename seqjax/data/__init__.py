@@ -1,4 +1,4 @@
-"""Data: vocabularies, batches of streams and of pairs by length; texts, labels, pairs and tags of TFDS sets."""
+"""Data: vocabularies, batches of streams and of length-bucketed pairs, and readers for files and TFDS data sets."""
 
 from seqjax.data.buckets import (
     Bucket,

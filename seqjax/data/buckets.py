@@ -1,8 +1,8 @@
-"""Batches of pairs by length, in a few fixed shapes, so that a whole run compiles only a handful of times.
+"""Batches of sequence pairs bucketed by length, in a few fixed shapes, so that a run compiles only a few times.
 
-Pairs of similar lengths form a bucket, and all batches of a bucket have its one shape. (Sutskever, Vinyals and Le 2014,
-section 3.4, train twice as fast with batches of sentences of roughly the same length.) In the shapes, `B` is the batch
-size, `S` and `T` are the lengths to which the bucket's sources and targets are padded.
+Pairs of similar lengths form a bucket, and all batches of a bucket have the same shape. (Sutskever, Vinyals and Le
+2014, section 3.4, train twice as fast with batches of sentences of roughly the same length.) In the shapes, `B` is the
+batch size; `S` and `T` are the lengths to which the bucket's sources and targets are padded.
 """
 
 import functools
@@ -26,7 +26,7 @@ class PairBatch(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """The shape of a batch, and the examples whose batches have it."""
+    """A batch shape and the examples that are batched in it."""
 
     source_length: int
     target_length: int
@@ -41,24 +41,25 @@ def make_buckets(
     num_buckets: int,
     batch_size: int,
 ) -> tuple[Bucket, ...]:
-    """Sorts `N` pairs into at most `num_buckets` buckets, so that the padded area of an epoch is smallest.
+    """Sorts `N` pairs into at most `num_buckets` buckets that minimise the padded area of an epoch.
 
-    In the order of `max(s, t)`, the longer of source and target, the pairs are cut into runs, between different values
-    only. A run of `n` pairs costs what its batches hold, the rows that only fill the last one included,
+    The pairs are ordered by `max(s, t)`, the longer of source and target, and cut into runs; pairs of equal `max(s, t)`
+    stay together. The cost of a run of `n` pairs is the area of its batches, including the rows that only fill the last
+    one,
 
         cost(run) = ceil(n / B) B (max s + max t),
 
-    and a dynamic program finds the cuts of least total cost. No example is truncated. On CMUdict six buckets leave 15%
-    of the area to padding; in the order of `s + t` they would leave 34%.
+    and a dynamic program finds the cuts of least total cost. No example is truncated. On CMUdict, ordering by
+    `s + t` would leave more padding.
 
     Args:
-      source_lengths: of each example, at least 1.
-      target_lengths: likewise.
-      num_buckets: the most shapes that a run may compile.
+      source_lengths: the length of each source, at least 1.
+      target_lengths: the length of each target, at least 1.
+      num_buckets: the maximum number of buckets, and so of shapes to compile.
       batch_size: `B`, the rows of every batch.
 
     Raises:
-      ValueError: a number is below 1, the lengths are not as many, or there are none.
+      ValueError: a length or setting is below 1, the numbers of sources and targets differ, or there are no examples.
 
     >>> for bucket in make_buckets([1, 1, 2, 9, 9, 8], [1, 2, 2, 7, 8, 8], num_buckets=2, batch_size=3):
     ...     print(bucket)
@@ -70,7 +71,7 @@ def make_buckets(
             raise ValueError(f"{name}: expected at least 1, got {value}")
     source_lengths, target_lengths = np.asarray(source_lengths), np.asarray(target_lengths)
     if len(source_lengths) != len(target_lengths):
-        raise ValueError(f"target_lengths: expected {len(source_lengths)}, one a source, got {len(target_lengths)}")
+        raise ValueError(f"target_lengths: expected {len(source_lengths)}, one per source, got {len(target_lengths)}")
     for name, lengths in (("source_lengths", source_lengths), ("target_lengths", target_lengths)):
         if not len(lengths):
             raise ValueError(f"{name}: expected at least one example, got none")
@@ -78,14 +79,14 @@ def make_buckets(
             raise ValueError(f"{name}: expected at least 1, got {lengths.min()} in example {lengths.argmin()}")
 
     sizes, place = np.unique(np.maximum(source_lengths, target_lengths), return_inverse=True)
-    longest = np.zeros((2, len(sizes)), int)  # source and target among the pairs of each size
+    longest = np.zeros((2, len(sizes)), int)  # longest source and target of the pairs of each size
     np.maximum.at(longest[0], place, source_lengths)
     np.maximum.at(longest[1], place, target_lengths)
-    smaller = np.concatenate([[0], np.bincount(place).cumsum()])  # how many pairs are
+    smaller = np.concatenate([[0], np.bincount(place).cumsum()])  # [j]: number of pairs of the first j sizes
 
-    least = np.full((num_buckets + 1, len(sizes) + 1), np.inf)  # [k, j]: cost of k runs that cover the first j sizes
+    least = np.full((num_buckets + 1, len(sizes) + 1), np.inf)  # [k, j]: least cost of k runs over the first j sizes
     least[0, 0] = 0.0
-    cuts = np.zeros(least.shape, int)  # and where the last of them starts
+    cuts = np.zeros(least.shape, int)  # [k, j]: where the last of those runs starts
     for j in range(1, len(sizes) + 1):
         widths = np.maximum.accumulate(longest[:, :j][:, ::-1], axis=1)[:, ::-1].sum(axis=0)  # of a run from i to j
         rows = -(-(smaller[j] - smaller[:j]) // batch_size) * batch_size
@@ -94,7 +95,7 @@ def make_buckets(
         least[1:, j] = costs.min(axis=1)
 
     buckets, end = [], len(sizes)
-    for k in range(int(least[:, end].argmin()), 0, -1):  # the fewest, if several cost the same
+    for k in range(int(least[:, end].argmin()), 0, -1):  # the fewest runs among those of equal cost
         start = cuts[k, end]
         shape = longest[:, start:end].max(axis=1)
         members = np.flatnonzero((start <= place) & (place < end))
@@ -104,7 +105,7 @@ def make_buckets(
 
 
 def pair_batches_per_epoch(buckets: tuple[Bucket, ...]) -> int:
-    """Counts the batches in which each example stands once.
+    """Returns the number of batches that hold each example once.
 
     >>> pair_batches_per_epoch(make_buckets([1] * 10, [1] * 10, num_buckets=3, batch_size=4))
     3
@@ -120,17 +121,17 @@ def pair_batch(
     *,
     seed: int = 0,
 ) -> PairBatch:
-    """Gathers the batch of a global training step: a pure function of `position`, so resuming needs no more.
+    """Gathers the batch of a global training step: a pure function of `position`, so resuming needs no other state.
 
-    Epoch `e = position // pair_batches_per_epoch` holds each example once. A generator seeded by `(seed, e)` permutes
-    the examples within their bucket, which are then cut into batches, and the order of the batches of all buckets.
+    Epoch `e = position // pair_batches_per_epoch` holds each example once. Generators seeded by `(seed, e)` shuffle the
+    examples within each bucket before they are cut into batches, and then the batches of all buckets.
 
     Args:
       sources: the encoded source of each example.
-      targets: the encoded target of each.
-      buckets: what `make_buckets` made of their lengths.
+      targets: the encoded target of each example.
+      buckets: the result of `make_buckets` for their lengths.
       position: the global step, from 0.
-      seed: of the permutations, at least 0.
+      seed: seed of the permutations, at least 0.
 
     Raises:
       ValueError: position or seed is negative, or the buckets were made for other examples.
@@ -157,9 +158,9 @@ def pair_batch(
 def evaluation_pair_batches(
     sources: Sequence[Int[np.ndarray, "_"]], targets: Sequence[Int[np.ndarray, "_"]], buckets: tuple[Bucket, ...]
 ) -> Iterator[tuple[Int[np.ndarray, "_"], PairBatch]]:
-    """Gathers each example once, in order, beside the indices that put results back into the order of the examples.
+    """Gathers each example once, bucket by bucket, with the indices that restore the order of the examples.
 
-    Args and raises: as `pair_batch`. The first rows of a batch belong to the indices; any others only fill it.
+    Args and errors as for `pair_batch`. The first rows of a batch belong to the indices; any other rows only fill it.
 
     >>> words = [np.array([5]), np.array([6, 7]), np.array([8])]
     >>> buckets = make_buckets([1, 2, 1], [1, 2, 1], num_buckets=2, batch_size=2)
@@ -181,7 +182,7 @@ def _num_batches(bucket: Bucket) -> int:
     return -(-len(bucket.members) // bucket.batch_size)
 
 
-@functools.lru_cache(maxsize=64)  # those of the current epoch, and of a few before it
+@functools.lru_cache(maxsize=64)  # the permutations of the current epoch and a few before it
 def _permutation(size: int, seed: int, epoch: int, stream: int) -> Int[np.ndarray, "N"]:
     return np.random.default_rng((seed, epoch, stream)).permutation(size)
 
@@ -207,6 +208,4 @@ def _check_examples(sources: Sequence, targets: Sequence, buckets: tuple[Bucket,
     count = sum(len(bucket.members) for bucket in buckets)
     for name, examples in (("sources", sources), ("targets", targets)):
         if len(examples) != count:
-            raise ValueError(
-                f"{name}: expected the {count} examples that the buckets were made for, got {len(examples)}"
-            )
+            raise ValueError(f"{name}: expected the {count} examples of the buckets, got {len(examples)}")

@@ -1,4 +1,4 @@
-"""Training, validation and test texts with a label each: of a folder, or of any TFDS data set that has both."""
+"""Labelled training, validation and test texts, from a folder or from any TFDS data set with a text and a label."""
 
 import os
 from collections import defaultdict
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from seqjax.data.splits import read_splits
 from seqjax.data.text import read_utf8
 
-Labelled = tuple[str, int]  # a text and the number of its class
+Labelled = tuple[str, int]  # a text and its class index
 
 
 class LabelledSplits(NamedTuple):
-    """The texts with their labels to train on, those to choose by, and those to report."""
+    """The labelled texts of the training, validation and test sets."""
 
     train: list[Labelled]
     validation: list[Labelled]
@@ -25,12 +25,12 @@ def split_labelled(
     validation: Iterable[Labelled] | None = None,
     test: Iterable[Labelled] | None = None,
 ) -> LabelledSplits:
-    """Cuts each part that is missing, a tenth of the texts of each class, from the training texts.
+    """Splits each missing part off the training texts: every tenth text of each class.
 
-    With both missing: of ten texts of a class, in their order, the ninth is for validation and the tenth for the test.
+    If both are missing, the ninth of every ten texts of a class, in order, goes to validation and the tenth to test.
 
     Raises:
-      ValueError: there are fewer than two classes to train on, or a part is empty.
+      ValueError: there are fewer than two training classes, or a part is empty.
 
     >>> [len(part) for part in split_labelled([(f"text {k}", k % 2) for k in range(40)])]
     [32, 4, 4]
@@ -43,26 +43,26 @@ def split_labelled(
         parts[cut_off.get(seen[label] % 10, "train")].append((text, label))
         seen[label] += 1
     if len(seen) < 2:
-        raise ValueError(f"train: expected texts of two classes or more, got {len(seen)}")
+        raise ValueError(f"train: expected texts of at least two classes, got {len(seen)}")
     for name, part in parts.items():
         if not part:
-            raise ValueError(f"{name}: empty: no class has enough texts to be cut into parts ({max(seen.values())})")
+            raise ValueError(f"{name}: empty: no class has enough texts to split ({max(seen.values())})")
     return LabelledSplits(**parts)
 
 
 def read_labelled_folder(path: str | os.PathLike[str]) -> tuple[LabelledSplits, list[str]]:
-    """Reads the texts of a folder, each a UTF-8 file `<class>/<name>.txt`, and cuts them into parts.
+    """Reads the texts of a folder, one UTF-8 file `<class>/<name>.txt` each, and splits them into parts.
 
-    Of equal texts the first counts. Of ten texts of a class, by the names of their files, the ninth is for validation
-    and the tenth for the test.
+    Of several equal texts, only the first is kept. In the order of file names, the ninth of every ten texts of a class
+    goes to validation and the tenth to test.
 
     Returns:
-      The parts, and the name of each class, in alphabetical order.
+      The parts, and the class names in alphabetical order.
 
     Raises:
       OSError: there is no such folder, or a file cannot be read.
-      ValueError: there are fewer than two classes, one without texts, too few to be cut, equal ones of two classes, or
-        one that is empty or not UTF-8.
+      ValueError: there are fewer than two classes, a class has no texts, there are too few texts to split, two classes
+        share a text, or a text is empty or not UTF-8.
     """
     if not Path(path).is_dir():
         raise NotADirectoryError(f"{path}: expected a folder, found {'a file' if Path(path).exists() else 'nothing'}")
@@ -79,7 +79,7 @@ def read_labelled_folder(path: str | os.PathLike[str]) -> tuple[LabelledSplits, 
         if not text:
             raise ValueError(f"{file}: expected a text, got an empty file")
         if first.setdefault(text, file).parent != file.parent:
-            raise ValueError(f"{file}: the same text as {first[text]}, of another class")
+            raise ValueError(f"{file}: the same text as {first[text]}, in another class")
     labelled = [(text, classes.index(file.parent.name)) for text, file in first.items()]
     try:
         return split_labelled(labelled), classes
@@ -88,22 +88,22 @@ def read_labelled_folder(path: str | os.PathLike[str]) -> tuple[LabelledSplits, 
 
 
 def read_labelled_dataset(builder: Any, text: str = "text", label: str = "label") -> tuple[LabelledSplits, list[str]]:
-    """Reads the texts of a `tfds.core.DatasetBuilder` and their labels, preparing the data set first where need be.
+    """Reads the texts and labels of a `tfds.core.DatasetBuilder`, preparing the data set first if necessary.
 
-    Prepared and read as `array_record`, which needs no TensorFlow. Parts that the data set lacks are cut from its
+    The data set is prepared and read as `array_record`, which does not need TensorFlow. Missing parts are split off the
     training texts, a tenth of each class.
 
     Args:
       builder: a builder with a text feature and a class label.
-      text: name of the feature that is read.
-      label: name of the feature that is to be told from it.
+      text: name of the text feature.
+      label: name of the feature to predict from the text.
 
     Returns:
       The parts, and the name of each class.
 
     Raises:
-      ValueError: there is no such feature or no split `train`, there are fewer than two classes to train on, a part is
-        empty, or a prepared file is damaged.
+      ValueError: there is no such feature or no split `train`, there are fewer than two training classes, a text has
+        no class, a part is empty, or a prepared file is damaged.
     """
     import tensorflow_datasets as tfds
 
@@ -111,9 +111,9 @@ def read_labelled_dataset(builder: Any, text: str = "text", label: str = "label"
     for argument, feature, kind in (("text", text, tfds.features.Text), ("label", label, tfds.features.ClassLabel)):
         known = [key for key, of in builder.info.features.items() if isinstance(of, kind)]
         if feature not in known:
-            there_are = known or "of which it has none"
+            there_are = known or "none"
             raise ValueError(
-                f"{name}: {argument}: expected a feature of type {kind.__name__}, {there_are}, got {feature!r}"
+                f"{name}: {argument}: expected a {kind.__name__} feature (available: {there_are}), got {feature!r}"
             )
     parts = {
         split: [(example[text].decode(), int(example[label])) for example in examples]
@@ -121,7 +121,7 @@ def read_labelled_dataset(builder: Any, text: str = "text", label: str = "label"
     }
     for split, examples in parts.items():
         if any(number < 0 for _, number in examples):
-            raise ValueError(f"{name}: {split}: {label}: expected a class of each text, got -1, which is none")
+            raise ValueError(f"{name}: {split}: {label}: expected a class for each text, got -1 (no label)")
     try:
         return split_labelled(**parts), builder.info.features[label].names
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Training, validation and test pairs of texts: a source and what is to be made of it, of any TFDS data set."""
+"""Training, validation and test pairs of source and target texts, from any TFDS data set with two text features."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from seqjax.data.splits import cut_missing_parts, read_splits
 
 
 class PairSplits(NamedTuple):
-    """The pairs `(source, target)` to train on, those to choose by, and those to report."""
+    """The pairs `(source, target)` of the training, validation and test sets."""
 
     train: list[tuple[str, str]]
     validation: list[tuple[str, str]]
@@ -14,15 +14,15 @@ class PairSplits(NamedTuple):
 
 
 def read_pair_dataset(builder: Any, source: str = "source", target: str = "target") -> PairSplits:
-    """Reads the pairs of a `tfds.core.DatasetBuilder`, preparing the data set first where that has not been done.
+    """Reads the pairs of a `tfds.core.DatasetBuilder`, preparing the data set first if necessary.
 
-    Prepared and read as `array_record`, which needs no TensorFlow. Parts that the data set lacks are cut from the end
-    of its training pairs, 5% each.
+    The data set is prepared and read as `array_record`, which does not need TensorFlow. Each missing part is cut from
+    the end of the training pairs, 5% of them.
 
     Args:
-      builder: a builder with two text features, as the translation sets have them: their features are languages.
-      source: name of the feature that is read, `en`, say.
-      target: name of the feature to be made of it, `fr`, say.
+      builder: a builder with two text features, such as a translation data set with one feature per language.
+      source: name of the source feature, such as `en`.
+      target: name of the target feature, such as `fr`.
 
     Raises:
       ValueError: there is no such text feature or no split `train`, a part is empty, or a prepared file is damaged.

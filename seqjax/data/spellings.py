@@ -1,8 +1,9 @@
-"""Words as ids and as spellings, of which a batch holds each only once.
+"""Words as ids and as spellings; a batch holds the spelling of each distinct word only once.
 
-Most words of a batch stand in it many times, so a model that reads them letter by letter reads them once and puts what
-it made of them where they stand. In the shapes, `B` and `T` are those of a batch of sentences, `F` is the number of
-distinct words of all data, `U` that of a batch, and `L` that of the letters kept.
+Many words occur more than once in a batch. A model that reads words letter by letter therefore encodes each distinct
+word once and gathers its encoding wherever the word occurs. In the shapes, `B` and `T` are those of a batch of
+sentences, `F` is the number of distinct words in all data, `U` the number of spellings in a batch, and `L` the number
+of letters kept.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from seqjax.data.vocabulary import SymbolVocabulary
 
 
 class Lexicon(NamedTuple):
-    """Distinct words, by their number."""
+    """The distinct words, indexed by their number."""
 
-    words: Int32[np.ndarray, "F"]  # the id by which a model knows the word, or takes it for unknown
+    words: Int32[np.ndarray, "F"]  # the word's id in the model's vocabulary; may be `UNK`
     spellings: Int32[np.ndarray, "F L"]  # padded with `PAD`
     spelling_lengths: Int32[np.ndarray, "F"]
 
 
 class WordBatch(NamedTuple):
-    """The words of a batch of sentences; rows of `spellings` that only fill it have length 0."""
+    """The words of a batch of sentences; rows that only fill `spellings` have length 0."""
 
     words: Int32[Array | np.ndarray, "B T"]
     places: Int32[Array | np.ndarray, "B T"]  # the row of the word's spelling
@@ -35,13 +36,13 @@ class WordBatch(NamedTuple):
 def make_lexicon(
     forms: Sequence[str], words: SymbolVocabulary, letters: SymbolVocabulary, *, max_letters: int
 ) -> Lexicon:
-    """Looks up distinct words, each by its lower case among the words, and by its letters.
+    """Encodes distinct words: each as the id of its lower-case form and as the ids of its letters.
 
     Args:
-      forms: the words as they stand in the data.
-      words: those a model knows as a whole, in lower case.
-      letters: those it reads.
-      max_letters: `L`; of a longer word the letters in the middle are left out.
+      forms: the distinct words as written in the data.
+      words: the model's vocabulary of whole words, in lower case.
+      letters: the model's vocabulary of letters.
+      max_letters: `L`; a longer word loses letters from its middle.
 
     Raises:
       ValueError: if `max_letters` is below 2.
@@ -66,10 +67,10 @@ def make_lexicon(
 
 
 def spell(lexicon: Lexicon, forms: Int[np.ndarray, "B T"]) -> WordBatch:
-    """Gathers the words of a batch from their numbers in the lexicon.
+    """Gathers the words of a batch by their numbers in the lexicon.
 
-    `U` is the smallest of B T, B T / 2, B T / 4 ... that has room for the distinct words, so that batches of one shape
-    compile for a few `U` only.
+    `U` is the smallest of B T, B T / 2, B T / 4 ..., rounded up, that has room for the distinct words, so that batches
+    of one shape compile for only a few values of `U`.
 
     >>> lexicon = Lexicon(np.arange(9, dtype=np.int32), np.zeros((9, 4), np.int32), np.ones(9, np.int32))
     >>> batch = spell(lexicon, np.array([[8, 7, 7, 7], [8, 8, 8, 8]]))

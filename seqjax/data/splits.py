@@ -1,4 +1,4 @@
-"""Training, validation and test parts of any data set: read through TFDS, and cut where a part is missing."""
+"""Training, validation and test parts of a data set: reading them with TFDS and creating the missing ones."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -8,13 +8,13 @@ Part = TypeVar("Part", bound=Sequence)
 
 SPLITS = ("train", "validation", "test")
 
-READ_AT_ONCE = 1000  # examples; to read them one by one takes more than twice the time
+READ_AT_ONCE = 1000  # examples; reading them one by one is slower
 
 
 def cut_missing_parts(train: Part, validation: Part | None = None, test: Part | None = None) -> tuple[Part, Part, Part]:
-    """Cuts each part that is missing, 5% of the items, from the end of the training part.
+    """Cuts each missing part, 5% of the items, from the end of the training part.
 
-    With both missing: the first 90%, the next 5% and the last 5%, which joined are the whole again.
+    If both are missing, the parts are the first 90%, the next 5% and the last 5%; joined, they are the whole again.
 
     Raises:
       ValueError: a part is empty.
@@ -33,15 +33,14 @@ def cut_missing_parts(train: Part, validation: Part | None = None, test: Part | 
     for name, part in zip(SPLITS, parts, strict=True):
         if not part:
             unit = "characters" if isinstance(train, str) else "examples"
-            raise ValueError(f"{name}: empty: the data are too short ({len(train)} {unit}) to be cut into parts")
-    return parts  # type: ignore[return-value]  # a slice is of the kind that is cut, which Sequence does not tell
+            raise ValueError(f"{name}: empty: the data are too short ({len(train)} {unit}) to split")
+    return parts  # type: ignore[return-value]  # a slice has the type of the whole, which Sequence does not express
 
 
 def read_splits(builder: Any) -> dict[str, Iterator[dict[str, Any]]]:
-    """Gives the examples of each of `SPLITS` that a `tfds.core.DatasetBuilder` has, in their order.
+    """Returns the examples, in order, of each of `SPLITS` that a `tfds.core.DatasetBuilder` has.
 
-    Prepares the data set first where that has not been done. Prepared and read as `array_record`, which needs no
-    TensorFlow.
+    Prepares the data set first if necessary. It is prepared and read as `array_record`, which does not need TensorFlow.
 
     Raises:
       ValueError: there is no split `train`, or a prepared file is damaged.
@@ -60,4 +59,4 @@ def _read(builder: Any, split: str) -> Iterator[dict[str, Any]]:
             yield from examples.__getitems__(range(start, min(start + READ_AT_ONCE, len(examples))))
     except RuntimeError as error:
         where = builder.get_file_spec(split)
-        raise ValueError(f"{where}: damaged ({error}); delete {builder.data_path} to prepare it anew") from error
+        raise ValueError(f"{where}: damaged ({error}); delete {builder.data_path} to prepare it again") from error

@@ -1,7 +1,7 @@
-"""Contiguous-stream batching: a long text as `B` parallel streams whose recurrent state passes from batch to batch.
+"""Contiguous-stream batching: a long text as `B` parallel streams whose carry passes from batch to batch.
 
-The batches of truncated back-propagation through time (Mikolov et al. 2010): row `b` of the next batch begins where row
-`b` of this one ended, so the state that one leaves is the state that the next starts from.
+These are the batches of truncated back-propagation through time (Mikolov et al. 2010). Row `b` of the next batch starts
+where row `b` of this batch ends, so the final carry of one batch is the initial carry of the next.
 """
 
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 class StreamBatch(NamedTuple):
-    """`T` steps of `B` parallel streams: what is read, what is to be predicted, and where the state starts anew."""
+    """`T` time steps of `B` parallel streams: inputs, targets, and where the carry is reset."""
 
     inputs: Int32[Array | np.ndarray, "B T"]
     targets: Int32[Array | np.ndarray, "B T"]  # the id that follows each input
-    resets: Bool[Array | np.ndarray, "B T"]  # True where the state starts anew before this input is read
+    resets: Bool[Array | np.ndarray, "B T"]  # True where the carry is reset before reading this input
     mask: Bool[Array | np.ndarray, "B T"]  # True where the target counts
 
 
 def batches_per_epoch(num_ids: int, *, batch_size: int, length: int) -> int:
-    """Counts the batches of `batch_size` streams by `length` steps that one pass over `num_ids` ids gives.
+    """Returns the number of batches, of `batch_size` streams by `length` time steps, in a pass over `num_ids` ids.
 
     Raises:
       ValueError: the batch size or the length is below 1, or the ids do not fill one batch.
@@ -44,18 +44,18 @@ def batches_per_epoch(num_ids: int, *, batch_size: int, length: int) -> int:
 
 
 def stream_batch(ids: Int[np.ndarray, "N"], position: int, *, batch_size: int, length: int) -> StreamBatch:
-    """Cuts the batch of a global training step out of a text: a pure function of `position`, so resuming needs no more.
+    """Returns the batch of a global training step: a pure function of `position`, so resuming needs no other state.
 
-    The text is read as a ring of `N` ids. Epoch `e = position // batches_per_epoch` starts `e` golden sections round
-    it, so that the borders of streams and chunks, and the at most `B T` ids that an epoch leaves out, differ from epoch
-    to epoch. The state starts anew where an epoch begins and where the ring closes; the target across the gap does not
-    count.
+    The text is treated as a ring of `N` ids. Epoch `e = position // batches_per_epoch` starts `e` golden sections round
+    the ring. The borders of streams and chunks therefore differ from epoch to epoch, and so do the at most `B T` ids
+    that an epoch leaves out. The carry is reset at the start of an epoch and where the text wraps round; the target
+    across the wrap is masked.
 
     Args:
       ids: the encoded text.
       position: the global step, from 0.
       batch_size: `B`, the number of streams.
-      length: `T`, the steps of one batch.
+      length: `T`, the number of time steps in a batch.
 
     Raises:
       ValueError: a size is below 1, the position is negative, or the text does not fill one batch.
@@ -84,16 +84,16 @@ def stream_batch(ids: Int[np.ndarray, "N"], position: int, *, batch_size: int, l
 def evaluation_batches(
     context: Int[np.ndarray, "C"], ids: Int[np.ndarray, "N"], *, length: int, batch_size: int = 1
 ) -> Iterator[StreamBatch]:
-    """Cuts held-out text into batches in which each of its `N` ids is a counted target exactly once.
+    """Cuts held-out text into batches in which each of its `N` ids is an unmasked target exactly once.
 
-    Stream `b` scores the `b`-th of `B` equal parts of `ids`, and reads the `C` ids before it first, uncounted, to warm
-    its state. One stream, the default, predicts each id from all before it; several are faster, but know only `C` ids
-    before their part. All batches are `[B, T]`; the state passes from batch to batch.
+    Stream `b` scores the `b`-th of `B` equal parts of `ids`. It first reads the `C` ids before its part, with masked
+    targets, to warm up the carry. One stream, the default, predicts each id from all ids before it; several streams are
+    faster, but see only `C` ids before their part. All batches are `[B, T]`, and the carry passes from batch to batch.
 
     Args:
-      context: the ids before the held-out text, at least one (a language model predicts the first id from it).
+      context: the ids before the held-out text, at least one, from which a language model predicts the first id.
       ids: the held-out text.
-      length: `T`, the steps of one batch.
+      length: `T`, the number of time steps in a batch.
       batch_size: `B`, the number of streams.
 
     Raises:
@@ -109,7 +109,7 @@ def evaluation_batches(
         if len(symbols) == 0:
             raise ValueError(f"{name}: expected at least one id, got none")
     part = -(-len(ids) // batch_size)
-    first = len(context) - 1  # reads the last id of the context, predicts the first that counts
+    first = len(context) - 1  # the step that reads the last id of the context and predicts the first of ids
     num_batches = -(-(first + part) // length)
     steps = np.arange(num_batches * length)
     places = part * np.arange(batch_size)[:, None] + steps

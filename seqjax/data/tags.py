@@ -1,4 +1,4 @@
-"""Training, validation and test sentences, each word with its tag, of any TFDS data set."""
+"""Training, validation and test sentences with a tag for each word, from any TFDS data set."""
 
 from typing import Any, NamedTuple
 
@@ -6,14 +6,14 @@ from seqjax.data.splits import cut_missing_parts, read_splits
 
 
 class TaggedSentence(NamedTuple):
-    """The words of a sentence and as many tags."""
+    """The words of a sentence and one tag for each of them."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
 
 
 class TagSplits(NamedTuple):
-    """The sentences to train on, those to choose by, and those to report."""
+    """The sentences of the training, validation and test sets."""
 
     train: list[TaggedSentence]
     validation: list[TaggedSentence]
@@ -21,19 +21,19 @@ class TagSplits(NamedTuple):
 
 
 def read_tag_dataset(builder: Any, words: str = "tokens", tags: str = "tags") -> TagSplits:
-    """Reads the sentences of a `tfds.core.DatasetBuilder`, preparing the data set first where that has not been done.
+    """Reads the sentences of a `tfds.core.DatasetBuilder`, preparing the data set first if necessary.
 
-    Prepared and read as `array_record`, which needs no TensorFlow. Parts that the data set lacks are cut from the end
-    of its training sentences, 5% each; sentences without a word are left out.
+    The data set is prepared and read as `array_record`, which does not need TensorFlow. Each missing part is cut from
+    the end of the training sentences, 5% of them. Sentences without words are dropped.
 
     Args:
-      builder: a builder with two features that are sequences of one length, as `conll2003` has them.
-      words: name of the feature with the words, texts.
-      tags: name of the feature with their tags, texts or class labels, `pos`, say.
+      builder: a builder with two sequence features of equal length, such as `conll2003`.
+      words: name of the feature with the words, a sequence of texts.
+      tags: name of the feature with the tags, such as `pos`: a sequence of texts or class labels.
 
     Raises:
-      ValueError: there is no such feature or no split `train`, a part is empty, a sentence has not as many tags as
-        words, or a prepared file is damaged.
+      ValueError: there is no such feature or no split `train`, a part is empty, the numbers of words and tags of a
+        sentence differ, or a prepared file is damaged.
     """
     import tensorflow_datasets as tfds
 
@@ -45,7 +45,7 @@ def read_tag_dataset(builder: Any, words: str = "tokens", tags: str = "tags") ->
     ):
         fitting = [key for key in inner if isinstance(inner[key], kinds)]
         if feature not in fitting:
-            raise ValueError(f"{name}: {argument}: expected one of the sequences {fitting}, got {feature!r}")
+            raise ValueError(f"{name}: {argument}: expected one of the sequence features {fitting}, got {feature!r}")
     spell = inner[tags].int2str if isinstance(inner[tags], tfds.features.ClassLabel) else bytes.decode
     parts: dict[str, list[TaggedSentence]] = {}
     for split, examples in read_splits(builder).items():

@@ -1,4 +1,4 @@
-"""Training, validation and test text: of any UTF-8 file, or of any TFDS data set with a text feature."""
+"""Training, validation and test text, from a UTF-8 file or from any TFDS data set with a text feature."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from seqjax.data.splits import cut_missing_parts, read_splits
 
 DOCUMENT_BREAK = "\n\n"
-"""What separates the examples of a data set in the running text."""
+"""Separates the examples of a data set in the running text."""
 
 
 class TextSplits(NamedTuple):
-    """The text to train on, the text to choose by, and the text to report."""
+    """The texts of the training, validation and test sets."""
 
     train: str
     validation: str
@@ -19,9 +19,9 @@ class TextSplits(NamedTuple):
 
 
 def split_text(train: str, validation: str | None = None, test: str | None = None) -> TextSplits:
-    """Cuts each part that is missing, 5% of the characters, from the end of the training text.
+    """Cuts each missing part, 5% of the characters, from the end of the training text.
 
-    With both missing: the first 90%, the next 5% and the last 5%, which joined are the text again.
+    If both are missing, the parts are the first 90%, the next 5% and the last 5%; joined, they are the text again.
 
     Raises:
       ValueError: a part is empty.
@@ -33,11 +33,11 @@ def split_text(train: str, validation: str | None = None, test: str | None = Non
 
 
 def read_utf8(path: str | os.PathLike[str]) -> str:
-    """Reads a UTF-8 file, without the mark that some editors put before its first character.
+    """Reads a UTF-8 file, without the byte order mark that some editors put at its start.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: the file is not UTF-8; the message names file, line and byte.
+      ValueError: the file is not UTF-8; the message names the file, line and byte.
     """
     data = Path(path).read_bytes()
     try:
@@ -49,11 +49,12 @@ def read_utf8(path: str | os.PathLike[str]) -> str:
 
 
 def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
-    """Reads a UTF-8 file and cuts it into its first 90%, the next 5% and the last 5% of characters.
+    """Reads a UTF-8 file and splits it into the first 90%, the next 5% and the last 5% of its characters.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: the file is empty, too short to be cut, or not UTF-8; the message names file, line and byte.
+      ValueError: the file is empty, too short to split, or not UTF-8; the message names the file and, if it is not
+        UTF-8, the line and byte.
     """
     text = read_utf8(path)
     try:
@@ -63,16 +64,17 @@ def read_text_file(path: str | os.PathLike[str]) -> TextSplits:
 
 
 def read_text_dataset(builder: Any) -> TextSplits:
-    """Reads the text of a `tfds.core.DatasetBuilder`, preparing the data set first where that has not been done.
+    """Reads the text of a `tfds.core.DatasetBuilder`, preparing the data set first if necessary.
 
-    The examples of a split, in their order, are its documents, joined by an empty line. Prepared and read as
-    `array_record`, which needs no TensorFlow. Parts that the data set lacks are cut from the end of its training text.
+    The examples of a split are its documents, joined in order with an empty line between them. The data set is prepared
+    and read as `array_record`, which does not need TensorFlow. Each missing part is cut from the end of the training
+    text.
 
     Args:
-      builder: a builder with a feature `text`, or else with one text feature.
+      builder: a builder with a text feature named `text`, or with exactly one text feature.
 
     Raises:
-      ValueError: there is no such feature or no split `train`, or a prepared file is damaged.
+      ValueError: there is no such feature or no split `train`, a part is empty, or a prepared file is damaged.
     """
     import tensorflow_datasets as tfds
 

@@ -1,4 +1,4 @@
-"""The mapping between symbols, characters or words, and the integer ids that a model reads."""
+"""Mappings between symbols (characters or words) and the integer ids that a model reads."""
 
 import functools
 import sys
@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-"""The reserved first character: what a character that the training text lacks is read as."""
+"""The reserved first character, which replaces characters that do not occur in the training text."""
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-"""The reserved symbols of a `SymbolVocabulary`: padding, begin and end of a sequence, and any symbol it lacks."""
+"""The reserved symbols of a `SymbolVocabulary`: padding, start and end of a sequence, and unknown symbols."""
 
 PAD, BOS, EOS, UNK = range(len(SPECIALS))
 
@@ -23,7 +23,7 @@ def _code_points(text: str) -> np.ndarray:
 
 
 class CharVocabulary(NamedTuple):
-    """The characters a model knows; the id of a character is its place in `symbols`, and id 0 is `UNKNOWN`.
+    """The characters that a model knows. A character's id is its index in `symbols`; id 0 is `UNKNOWN`.
 
     >>> vocabulary = CharVocabulary.from_text("to be or not to be")
     >>> vocabulary.size
@@ -40,21 +40,21 @@ class CharVocabulary(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> "CharVocabulary":
-        """Collects the characters of a training text, in the order of their code points.
+        """Collects the characters of a training text, in code point order.
 
         Raises:
           ValueError: the text is empty.
         """
         if not text:
-            raise ValueError("text: a vocabulary needs at least one character, got an empty text")
+            raise ValueError("text: expected at least one character, got an empty text")
         return cls((UNKNOWN, *sorted(set(text) - {UNKNOWN})))
 
     @classmethod
     def from_list(cls, symbols: Sequence[str]) -> "CharVocabulary":
-        """Restores a vocabulary from what `to_list` gave.
+        """Restores a vocabulary from the result of `to_list`.
 
         Raises:
-          ValueError: the symbols are not `UNKNOWN` and then single characters, each once.
+          ValueError: the symbols are not `UNKNOWN` followed by single characters, each once.
         """
         if [*symbols[:1]] != [UNKNOWN] or any(len(s) != 1 for s in symbols) or len(set(symbols)) < len(symbols):
             raise ValueError(f"symbols: expected {UNKNOWN!r} and then single characters, each once, got {symbols!r}")
@@ -66,7 +66,7 @@ class CharVocabulary(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of ids, `UNKNOWN` included."""
+        """The number of ids, including `UNKNOWN`."""
         return len(self.symbols)
 
     def encode(self, text: str, *, allow_unknown: bool = False) -> Int32[np.ndarray, "N"]:
@@ -74,11 +74,12 @@ class CharVocabulary(NamedTuple):
 
         Args:
           text: any text.
-          allow_unknown: read characters outside the vocabulary as `UNKNOWN`, as held-out text needs it; a prompt should
-            be refused instead.
+          allow_unknown: encode characters outside the vocabulary as `UNKNOWN` instead of raising. Use it for held-out
+            text, but not for a prompt, where an unknown character is a mistake.
 
         Raises:
-          ValueError: the text holds characters outside the vocabulary; the message names each and its first place.
+          ValueError: the text contains characters outside the vocabulary; the message names each of them and its first
+            position.
 
         >>> CharVocabulary.from_text("abc").encode("abcd?")
         Traceback (most recent call last):
@@ -104,9 +105,9 @@ class CharVocabulary(NamedTuple):
 
 @dataclass(frozen=True)
 class SymbolVocabulary:
-    """The symbols a model of whole sequences knows, any strings, after `SPECIALS` with the ids `PAD, BOS, EOS, UNK`.
+    """The symbols of a sequence model, any strings, after `SPECIALS`, which have the ids `PAD, BOS, EOS, UNK`.
 
-    A text is a sequence of characters as it stands, and of words once it has been split.
+    A string is a sequence of characters; split it to get a sequence of words.
 
     >>> vocabulary = SymbolVocabulary.from_sequences(["HH AH L OW".split(), "L OW".split()])
     >>> vocabulary.size
@@ -126,19 +127,19 @@ class SymbolVocabulary:
         """Collects the symbols of the training sequences, sorted.
 
         Raises:
-          ValueError: there is no symbol.
+          ValueError: there are no symbols.
         """
         symbols = set().union(*sequences) - {*SPECIALS}
         if not symbols:
-            raise ValueError("sequences: a vocabulary needs at least one symbol, got none")
+            raise ValueError("sequences: expected at least one symbol, got none")
         return cls((*SPECIALS, *sorted(symbols)))
 
     @classmethod
     def from_list(cls, symbols: Sequence[str]) -> "SymbolVocabulary":
-        """Restores a vocabulary from what `to_list` gave.
+        """Restores a vocabulary from the result of `to_list`.
 
         Raises:
-          ValueError: the symbols are not `SPECIALS` and then others, each once.
+          ValueError: the symbols are not `SPECIALS` followed by others, each once.
         """
         if (*symbols[: len(SPECIALS)],) != SPECIALS or len(set(symbols)) < len(symbols):
             raise ValueError(f"symbols: expected {SPECIALS} and then others, each once, got {symbols!r}")
@@ -150,22 +151,23 @@ class SymbolVocabulary:
 
     @property
     def size(self) -> int:
-        """The number of ids, those of `SPECIALS` included."""
+        """The number of ids, including those of `SPECIALS`."""
         return len(self.symbols)
 
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
-        return {symbol: id for id, symbol in enumerate(self.symbols) if id >= UNK}  # no text spells the other specials
+        return {symbol: id for id, symbol in enumerate(self.symbols) if id >= UNK}  # not PAD, BOS or EOS
 
     def encode(self, sequence: Sequence[str], *, allow_unknown: bool = False) -> Int32[np.ndarray, "N"]:
-        """Turns the `N` symbols of a sequence into ids, neither `BOS` nor `EOS` among them.
+        """Turns the `N` symbols of a sequence into ids, without adding `BOS` or `EOS`.
 
         Args:
-          sequence: a text, for its characters, or a list of symbols.
-          allow_unknown: read symbols outside the vocabulary as `<unk>`.
+          sequence: a string, read as characters, or a list of symbols.
+          allow_unknown: encode symbols outside the vocabulary as `<unk>` instead of raising.
 
         Raises:
-          ValueError: the sequence holds symbols outside the vocabulary; the message names each and its first place.
+          ValueError: the sequence contains symbols outside the vocabulary; the message names each of them and its first
+            position.
 
         >>> SymbolVocabulary.from_sequences(["abc"]).encode("abcd?")
         Traceback (most recent call last):
@@ -179,7 +181,7 @@ class SymbolVocabulary:
         return np.array([self._ids.get(symbol, UNK) for symbol in sequence], np.int32)
 
     def decode(self, ids: Int[np.ndarray, "N"] | Sequence[int]) -> list[str]:
-        """Turns ids into symbols, up to the first `EOS`; `PAD` and `BOS` are left out.
+        """Turns ids into symbols, up to the first `EOS`, leaving out `PAD` and `BOS`.
 
         Raises:
           ValueError: an id is outside the vocabulary.
@@ -190,7 +192,7 @@ class SymbolVocabulary:
 
 
 def _look_up(symbols: tuple[str, ...], ids: Int[np.ndarray, "N"] | Sequence[int]) -> list[str]:
-    """Gives the symbol of each id, or raises ValueError."""
+    """Returns the symbol of each id, or raises ValueError."""
     ids = np.asarray(ids, np.int64)
     if ids.size and not 0 <= ids.min() <= ids.max() < len(symbols):
         raise ValueError(f"ids: expected 0 to {len(symbols) - 1}, got {ids.min()} to {ids.max()}")

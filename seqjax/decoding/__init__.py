@@ -1,4 +1,4 @@
-"""Searches for the sequences that a model finds probable; the model is a step function: `seqjax.decoding.contract`."""
+"""Searches for the most probable sequences of a model given as a step function; see `seqjax.decoding.contract`."""
 
 from seqjax.decoding.beam import beam_search
 from seqjax.decoding.constraints import (

@@ -1,16 +1,17 @@
-"""Beam search: several hypotheses side by side, stopped as soon as none of them can overtake what is finished.
+"""Beam search: extends several hypotheses side by side until none of them can beat the finished ones.
 
 At each step the `K` hypotheses of an example and the `V` tokens make K V candidates.
 
-- The best K candidates that do not end live on, so that hypotheses which finish do not shrink the beam.
-- A candidate that ends with `eos` is finished if it is among the best K of all. So a beam of 1 is greedy search.
-- What is alive at the greatest length is finished there, without `eos`, and ranked by the same rule as the others.
-- An example is done when the best score that anything alive can still reach (see `penalties`) is no better than the
-  worst of its `n_best` finished ones. The loop ends when all are done; until then it cannot change those that are.
+- The best K candidates that do not end with `eos` stay alive, so that finished hypotheses do not shrink the beam.
+- A candidate that ends with `eos` is finished if it is among the best K of all. A beam of 1 is therefore greedy search.
+- Hypotheses alive at the maximum length finish there, without `eos`, and are ranked by the same rule as the others.
+- An example is done when the best score that its living hypotheses can still reach (see `penalties`) is no better than
+  the worst of its `n_best` finished ones. The loop ends when all examples are done; until then it leaves the results of
+  those that are done unchanged.
 
-The token that a hypothesis took and the one it grew from are recorded at every step, and sequences are read off
-backwards once, at the end; a step reorders the states and nothing else. The best of K V candidates are among the best
-K + 1 tokens of each hypothesis: these need the sum of a softmax over V, but not its V values.
+Each step records the token and the parent of every hypothesis and reorders only the states; the sequences are read
+backwards from this record once, at the end. The best of the K V candidates are among the best K + 1 tokens of each
+hypothesis, so a step needs the normaliser of each softmax over V, but not its V values.
 """
 
 from collections.abc import Sequence
@@ -67,37 +68,38 @@ def beam_search(
 
         s(y) = length_penalty(sum_t log p(y_t | y_<t, context), |y|) + coverage_penalty(context, state)
 
-    where log p is what the processors make of the model's log-probabilities, not normalised again: a constraint
-    excludes sequences and leaves the scores of the others alone. With `beam_size` V^L nothing is ever dropped.
+    where log p is the model's log-probability after the processors, not renormalised: a constraint excludes sequences
+    without changing the scores of the others. With `beam_size` V^L the search never drops a hypothesis.
 
     Args:
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile anew.
-      context: what `step` needs of each example; each leaf leads with the batch axis. May be None. Never repeated or
+      params: the first argument of `step`; new values do not compile again.
+      context: per-example input of `step`; each leaf has a leading batch axis. May be None. Never repeated or
         reordered.
-      state: the state before the first token; each leaf leads with the batch axis.
-      beam_size: the number `K` of hypotheses of each example.
-      bos: the token to begin with, one for all examples or one each.
+      state: the state before the first token; each leaf has a leading batch axis.
+      beam_size: the number `K` of hypotheses per example.
+      bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
-      max_length: the greatest number `L` of tokens, `eos` included.
+      max_length: the maximum number `L` of tokens, `eos` included.
       n_best: how many sequences to return, at most `beam_size`; the more, the later the search can stop.
-      length_penalty: `(log_prob, length) -> score` of scalars, never falling as the log-probability rises.
+      length_penalty: `(log_prob, length) -> score` of scalars; must not fall as the log-probability rises.
       coverage_penalty: `(context, state) -> []` of one hypothesis, added to its score when it finishes; never positive.
-      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`; a least
-        length is one of them.
-      pad: what stands after the end.
+      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`; the
+        latter include a minimum length.
+      pad: the token that fills positions after the end.
 
     Returns:
       The `n_best` sequences of each example, best first.
 
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
+        row; the message lists these rows.
 
     >>> chain = jnp.array([[0.01, 0.01, 0.54, 0.44], [0.25] * 4, [0.3, 0.4, 0.2, 0.1], [0.05, 0.9, 0.03, 0.02]])
     >>> def step(params, context, state, token):
     ...     return jnp.log(params[token]), state
-    >>> for beam_size in 1, 2:  # the greedy choice 2, 1 has the probability 0.54 * 0.4, but 3, 1 has 0.44 * 0.9
+    >>> for beam_size in 1, 2:  # the greedy choice 2, 1 has probability 0.54 * 0.4, but 3, 1 has 0.44 * 0.9
     ...     found = beam_search(step, chain, None, jnp.zeros((1, 0)), beam_size=beam_size, bos=0, eos=1, max_length=4)
     ...     print(found.tokens[0, 0], f"{jnp.exp(found.scores[0, 0]):.3f}")
     [2 1 0 0] 0.216
@@ -110,23 +112,23 @@ def beam_search(
 
 
 class Finished(NamedTuple):
-    """The best finished hypotheses, best first; of score minus infinity where there is none yet."""
+    """The best finished hypotheses, best first; places not yet filled have score minus infinity."""
 
     scores: Float[Array, "B n"]
     log_probs: Float[Array, "B n"]
-    steps: Int32[Array, "B n"]  # how many of its tokens are on record, which an `eos` that follows is not
-    slots: Int32[Array, "B n"]  # and at which place in the beam the last of them is
+    steps: Int32[Array, "B n"]  # the number of recorded tokens; a final `eos` is not recorded
+    slots: Int32[Array, "B n"]  # the place in the beam of the last recorded token
 
 
 class Beam(NamedTuple):
-    """`K` living hypotheses of each example that compete with one another, and what is left of those that finished."""
+    """The `K` living hypotheses of each example, which compete with each other, and the best finished ones."""
 
     sums: Float[Array, "B K"]  # of processed log-probabilities; minus infinity where there are fewer than K
     log_probs: Float[Array, "B K"]  # under the model
     token: Int32[Array, "B K"]  # the last one
-    tokens: Int32[Array, "L B K"]  # on record: the token taken at each step by the hypothesis that then had this place
-    parents: Int32[Array, "L B K"]  # and its place before that step
-    history: Int32[Array, "L B K"]  # all tokens of what is alive, for processors; XLA drops it if none of them looks
+    tokens: Int32[Array, "L B K"]  # the record: the token taken at each step by the hypothesis then at this place
+    parents: Int32[Array, "L B K"]  # the place of its parent before that step
+    history: Int32[Array, "L B K"]  # all tokens of the living hypotheses; XLA drops it if no processor reads it
     finished: Finished
 
 
@@ -162,7 +164,7 @@ def _beam_search(
 
 
 class Choice(NamedTuple):
-    """Which candidates live on, best first, and which hypotheses may end now."""
+    """The candidates that stay alive, best first, and the hypotheses that may end now."""
 
     alive: Bool[Array, "B K"]  # false where there were too few candidates
     parent: Int32[Array, "B K"]
@@ -171,7 +173,7 @@ class Choice(NamedTuple):
 
 
 def new_beam(bos: Int32[Array, "B K"], n_best: int, max_length: int) -> Beam:
-    """Makes a beam of which only the first place is alive; from equal hypotheses, all would stay equal."""
+    """Builds a beam with only the first place alive, because equal hypotheses would all stay equal."""
     first = jnp.broadcast_to(jnp.arange(bos.shape[1]) == 0, bos.shape)
     record = jnp.zeros((max_length, *bos.shape), jnp.int32)
     shape = (bos.shape[0], n_best)
@@ -181,7 +183,7 @@ def new_beam(bos: Int32[Array, "B K"], n_best: int, max_length: int) -> Beam:
 
 
 def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty: LengthPenalty) -> Bool[Array, ""]:
-    """Says whether in any row something alive, `t` tokens long, can still overtake the worst of the finished."""
+    """Checks whether, in any row, a living hypothesis of `t` tokens can still beat the worst finished one."""
     lengths = 1 + jnp.arange(max_length)
     best = jnp.max(beam.sums, axis=1, keepdims=True)
     reachable = jnp.where(jnp.isneginf(best), best, jnp.vectorize(length_penalty)(best, lengths))
@@ -190,7 +192,7 @@ def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty
 
 
 def choose(sums: Float[Array, "B K"], ranking: Float[Array, "B K V"], eos: int | None) -> Choice:
-    """Ranks candidates by `sums + ranking`; of equal ones the earlier hypothesis comes first, then the lower token."""
+    """Ranks candidates by `sums + ranking`; ties go to the earlier hypothesis, then to the lower token."""
     batch, size, vocabulary = ranking.shape
     best, place = largest_sums(sums, ranking, size, without=eos)
     parent, token = jnp.divmod(place, vocabulary)
@@ -213,7 +215,7 @@ def grow(
     score: Score,
     eos: int | None,
 ) -> tuple[Beam, Choice]:
-    """Takes the step from `t` to `t + 1` tokens: `ranking` chooses, but only `predicted` counts."""
+    """Extends the beam from `t` to `t + 1` tokens; `ranking` chooses the candidates, `predicted` scores them."""
     batch, size, vocabulary = ranking.shape
     sums, log_probs = beam.sums - predicted.shift, beam.log_probs - predicted.normalizer
     choice = choose(sums, ranking, eos)
@@ -237,7 +239,7 @@ def grow(
 
 
 def reorder(state: State, parent: Int32[Array, "B K"]) -> State:
-    """Gives each hypothesis the state of the one it grew from."""
+    """Gathers for each hypothesis the state of its parent."""
 
     def of_example(leaf: Array, parent: Array) -> Array:
         return leaf.at[parent].get(mode="promise_in_bounds")
@@ -246,14 +248,14 @@ def reorder(state: State, parent: Int32[Array, "B K"]) -> State:
 
 
 def complete(beam: Beam, state: State, t: Int32[Array, ""], score: Score) -> Beam:
-    """Finishes what is alive at the greatest length; where the search stopped before, nothing alive is good enough."""
+    """Finishes the hypotheses alive at the maximum length; if the search stopped earlier, none can still win."""
     max_length = len(beam.tokens)
     scores = score(jnp.where(t == max_length, beam.sums, -jnp.inf), jnp.int32(max_length), state)
     return beam._replace(finished=_finish(beam.finished, scores, beam.log_probs, jnp.int32(max_length)))
 
 
 def read_off(beam: Beam, t: Int32[Array, ""], eos: int | None, pad: int) -> Decoded:
-    """Reads the finished hypotheses off the record of `t` steps."""
+    """Reads the finished hypotheses from the record of `t` steps."""
     steps, max_length = beam.finished.steps, len(beam.tokens)
     tokens = follow(beam.tokens, beam.parents, beam.finished.slots, steps, t, pad)
     if eos is not None:
@@ -270,7 +272,7 @@ def follow(
     t: Int32[Array, ""],
     pad: int,
 ) -> Int32[Array, "B n L"]:
-    """Reads a record backwards from step `t`, for hypotheses of so many steps whose last tokens are at these slots."""
+    """Reads the record backwards from step `t`, for hypotheses of `steps` tokens whose last ones are at `slots`."""
 
     def back(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         read, slots = carry
@@ -287,7 +289,7 @@ def follow(
 def _finish(
     finished: Finished, scores: Float[Array, "B K"], log_probs: Float[Array, "B K"], steps: Int32[Array, ""]
 ) -> Finished:
-    """Merges a beam of hypotheses into the best finished ones; of equal scores those that finished first stay first."""
+    """Merges newly finished hypotheses into the best finished ones; ties go to those that finished first."""
     slots = jnp.broadcast_to(jnp.arange(scores.shape[1], dtype=jnp.int32), scores.shape)
     new = Finished(scores, log_probs, jnp.full(scores.shape, steps), slots)
     merged = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), finished, new)

@@ -1,10 +1,10 @@
-"""Processors of logits that forbid tokens, or make repetition dear.
+"""Logits processors that forbid tokens or penalise repetition.
 
-Each factory returns a processor, `(context, history, logits) -> logits`. A constraint that differs between the
-examples of a batch is given as a function of the context, `context -> array`; otherwise as the array itself.
-Forbidden tokens get minus infinity and the others keep their log-probability, so that a search ranks what is allowed
-as the model does. In a chain, put constraints before `top_k` and the like: a cut may leave nothing but what a
-constraint after it forbids.
+Each factory returns a processor, `(context, history, logits) -> logits`. Pass a constraint that differs between the
+examples of a batch as a function of the context, `context -> array`; otherwise pass the array itself. A forbidden
+token gets minus infinity. The other tokens keep their log-probabilities, so that a search ranks them as the model
+does. In a chain, put constraints before `top_k` and similar processors: the tokens that survive a cut may all be
+forbidden by a later constraint.
 """
 
 import functools
@@ -20,12 +20,12 @@ from seqjax.decoding.contract import Context, History, Processor, as_argument, c
 
 Tokens = Sequence[int] | Int[Array, " N"] | Int[np.ndarray, " N"]
 Given = Tokens | Callable[[Context], Int[Array, " N"]]
-Held = Array | Partial  # the same as an argument of jit
+Held = Array | Partial  # the same, as an argument of a jitted function
 Count = int | Int[Array, ""]  # an array under jit
 
 
 def ban(tokens: Given) -> Processor:
-    """Forbids some tokens everywhere; negative ones in the list are padding.
+    """Forbids tokens at every position; negative entries of the list are padding.
 
     >>> ban([0, 2])(None, None, jnp.zeros(3))
     Array([-inf,   0., -inf], dtype=float32)
@@ -34,7 +34,7 @@ def ban(tokens: Given) -> Processor:
 
 
 def force(tokens: Given) -> Processor:
-    """Forces the token of each of the first `N` positions, or none where it is negative; so, a prefix.
+    """Forces the tokens of the first `N` positions, such as a prefix; a negative entry leaves its position free.
 
     >>> force([2, -1])(None, History(jnp.zeros(4, jnp.int32), jnp.int32(0)), jnp.zeros(3))
     Array([-inf, -inf,   0.], dtype=float32)
@@ -43,7 +43,7 @@ def force(tokens: Given) -> Processor:
 
 
 def min_length(length: int, *, eos: int) -> Processor:
-    """Forbids `eos` until it would be token number `length`.
+    """Forbids `eos` until the sequence, `eos` included, would have at least `length` tokens.
 
     >>> min_length(2, eos=1)(None, History(jnp.zeros(4, jnp.int32), jnp.int32(0)), jnp.zeros(3))
     Array([  0., -inf,   0.], dtype=float32)
@@ -52,12 +52,12 @@ def min_length(length: int, *, eos: int) -> Processor:
 
 
 def keypad(digits: Given, keys: Tokens, *, eos: int | None) -> Processor:
-    """Allows at each position the tokens on one key, as when words are typed on the keypad of a telephone (T9).
+    """Allows at each position only the tokens on one key, as when typing words on a telephone keypad (T9).
 
     Args:
       digits: the key pressed at each position; negative after the last, where only `eos` is allowed.
-      keys: the key that each of `V` tokens is on; negative if on none.
-      eos: the token that ends a sequence; None if none does, and then anything goes after the last key.
+      keys: the key of each of `V` tokens; negative for a token that is on no key.
+      eos: the token that ends a sequence; if None, every token is allowed after the last key.
 
     >>> typed = keypad([2, 3], keys=[2, 2, 3, -1], eos=3)
     >>> for t in range(3):
@@ -70,15 +70,15 @@ def keypad(digits: Given, keys: Tokens, *, eos: int | None) -> Processor:
 
 
 def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start: int = 0) -> Processor:
-    """Allows what a finite automaton accepts.
+    """Allows only the sequences that a finite automaton accepts.
 
     Args:
-      transitions: the state to which each of `V` tokens leads from each of `S` states; negative if it is forbidden
-        there. Where a sequence may end, `eos` leads to any state.
+      transitions: the next state for each of `S` states and `V` tokens; negative if the token is forbidden in that
+        state. In a state where a sequence may end, `eos` leads to any state.
       start: the state before the first token.
 
     Raises:
-      ValueError: if a transition leads to no state, or `start` is no state.
+      ValueError: if a transition is `S` or more, or `start` is not one of the `S` states.
 
     >>> alternating = finite_state(np.array([[1, -1], [-1, 0]]))
     >>> alternating(None, History(jnp.array([0, 1, 0]), jnp.int32(3)), jnp.zeros(2))
@@ -96,16 +96,17 @@ def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start:
 def trie(
     words: Iterable[Sequence[int]], vocabulary_size: int, *, eos: int, separator: int | None = None
 ) -> Int[np.ndarray, "S V"]:
-    """Makes the transitions of a `finite_state` that allows the words of a lexicon.
+    """Builds the transitions of a `finite_state` processor that allows only the words of a lexicon.
 
     Args:
       words: the tokens of each word.
       vocabulary_size: `V`.
-      eos: allowed after each whole word.
-      separator: the token between words; None if there is to be one word only.
+      eos: allowed after each complete word.
+      separator: the token between words; None to allow a single word only.
 
     Raises:
-      ValueError: if there are no words, one is empty, or one contains `eos`, the separator or no token at all.
+      ValueError: if there are no words, or if a word is empty or contains `eos`, the separator or a token outside the
+        vocabulary.
 
     >>> trie([[0, 1], [0]], 3, eos=2)
     array([[ 1, -1, -1],
@@ -137,10 +138,10 @@ def trie(
 
 
 def repetition_penalty(theta: float) -> Processor:
-    """Multiplies the log-probability of every token that has occurred, which is negative, by theta.
+    """Multiplies the log-probability of every token that has already occurred by theta.
 
-    Keskar et al. (2019), section 4.1, where logits are divided; that depends on their sign, which log-probabilities
-    avoid.
+    Keskar et al. (2019), section 4.1, divide the logits instead. Dividing lowers a positive logit but raises a negative
+    one; log-probabilities are never positive, so multiplying never raises them.
 
     Raises:
       ValueError: if theta is below 1.
@@ -153,9 +154,9 @@ def repetition_penalty(theta: float) -> Processor:
     return Partial(_repetition_penalty, theta)
 
 
-@functools.lru_cache(maxsize=None, typed=True)  # one function for each n, so that a search does not compile anew
+@functools.lru_cache(maxsize=None, typed=True)  # one function per n, so that a search does not recompile
 def no_repeat_ngram(n: int) -> Processor:
-    """Forbids tokens that would make `n` of them in a row occur a second time (Paulus, Xiong and Socher 2018).
+    """Forbids tokens that would repeat an n-gram of the history (Paulus, Xiong and Socher 2018).
 
     Raises:
       ValueError: if n is below 1.
@@ -167,7 +168,7 @@ def no_repeat_ngram(n: int) -> Processor:
 
     def process(context: Context, history: History, logits: Float[Array, " V"]) -> Float[Array, " V"]:
         tokens, length = history
-        starts = jnp.arange(tokens.size - n + 1)  # none if so many tokens do not fit
+        starts = jnp.arange(tokens.size - n + 1)  # empty if n tokens do not fit
         seen = starts + n <= length
         for i in range(n - 1):
             seen &= tokens[starts + i] == tokens[length - n + 1 + i]
@@ -222,7 +223,7 @@ def _of(tokens: Held, context: Context) -> Int[Array, " N"]:
 
 
 def _at(tokens: Int[Array, " N"], position: Int[Array, ""]) -> Int[Array, ""]:
-    """The token at a position, -1 after the last."""
+    """Returns the token at a position, or -1 past the end."""
     return jnp.append(tokens, -1)[jnp.minimum(position, tokens.size)]
 
 

@@ -1,19 +1,19 @@
-"""What every search shares: the step function it is given, the processors of its logits, the result, and their checks.
+"""Types and checks that all searches share: the step function, the logits processors and the result.
 
-A model is known to a search as one function of one hypothesis,
+A search sees the model as a function of a single hypothesis,
 
     step(params, context, state, token) -> (logits [V], state)
 
-`token` is what was emitted last (`bos` at first), `state` whatever the model carries from token to token, `context`
-what all hypotheses of an example share (the encoded source, its length ...). The search maps it over the batch and over
-the hypotheses of each example; `context` is not repeated for them.
+`token` is the last token emitted, `bos` at first. `state` is whatever the model carries from token to token. `context`
+is what all hypotheses of an example share, such as the encoded source and its length. The search maps the step over the
+batch and over the hypotheses of each example, without repeating `context` for each hypothesis.
 
-A processor reshapes or constrains what the model says,
+A processor reshapes or constrains the model's distribution,
 
     processor(context, history, logits) -> logits [V]
 
-The logits that enter the first processor are normalised, that is log-probabilities. Minus infinity forbids a token. No
-logit may rise above zero: `beam_search` relies on it to know when nothing better will come.
+The first processor receives log-probabilities, that is normalised logits. Minus infinity forbids a token. No logit may
+rise above zero, because `beam_search` relies on that to decide when to stop.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +26,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Int32, Shaped
 
 Params = Any  # a pytree of arrays
-Context = Any  # a pytree of arrays; with the batch axis first where a search takes it, without where a step does
-State = Any  # likewise
+Context = Any  # a pytree of arrays; searches take it with a leading batch axis, steps without
+State = Any  # a pytree of arrays; with and without the batch axis as for Context
 Step = Callable[[Params, Context, State, Int32[Array, ""]], tuple[Float[Array, " V"], State]]
 
 
 class History(NamedTuple):
-    """What one hypothesis has emitted: `tokens[:length]`, `bos` not among them; the rest means nothing."""
+    """The tokens that one hypothesis has emitted: `tokens[:length]`, without `bos`; the rest is undefined."""
 
     tokens: Int32[Array, " L"]
     length: Int32[Array, ""]
@@ -44,14 +44,15 @@ Processor = Callable[[Context, History, Float[Array, " V"]], Float[Array, " V"]]
 class Decoded(NamedTuple):
     """The `n` sequences that a search found for each of `B` examples, best first.
 
-    A sequence ends with `eos` or at the greatest length `L`, whichever comes first; `eos` is part of it, `bos` is not.
-    A search that finds fewer than `n` sequences leaves places of length 0, log-probability and score minus infinity.
+    A sequence ends with `eos` or at the maximum length `L`, whichever comes first; it includes `eos` but not `bos`. A
+    search that finds fewer than `n` sequences fills the other places with length 0, log-probability minus infinity and
+    score minus infinity.
     """
 
     tokens: Int32[Array, "B n L"]  # padded after the end
     lengths: Int32[Array, "B n"]
     log_probs: Float[Array, "B n"]  # log-probability under the model, in nats
-    scores: Float[Array, "B n"]  # what the search ranks by
+    scores: Float[Array, "B n"]  # the search ranks by these
 
 
 def check_search(
@@ -64,17 +65,17 @@ def check_search(
     eos: int | None,
     max_length: int,
 ) -> tuple[int, int]:
-    """Checks the arguments that all searches have in common and what the step and the processors return.
+    """Checks the arguments common to all searches, and what the step and the processors return.
 
-    All of it is known when a search is traced: call it there, so that it costs nothing later.
+    Call it while the search is traced: it needs only shapes and types, and costs nothing at run time.
 
     Returns:
-      The batch size `B` and the size of the vocabulary `V`.
+      The batch size `B` and the vocabulary size `V`.
 
     Raises:
-      TypeError: if the step returns no pair of float logits and a state of the same structure and types, or a processor
-        does not return what it was given.
-      ValueError: if a shape does not fit, `max_length` is below 1 or `eos` is not a token.
+      TypeError: if the step does not return float logits and a state of the same structure and types, or a processor
+        does not return logits of the same shape and type.
+      ValueError: if a shape does not match, `max_length` is below 1 or `eos` is not a token.
     """
     check_count("max_length", max_length)
     batch = _batch_size(context, state, bos)
@@ -99,31 +100,35 @@ def check_count(name: str, value: int) -> None:
 
 
 def as_settings(**settings: int | None) -> dict[str, int | None]:
-    """Gives what a search compiles for, each value anew; raises TypeError for one that is no int."""
+    """Returns the static arguments of a search; raises TypeError for one that is not an int (`eos` may be None)."""
     for name, value in settings.items():
         if value is None and name == "eos":
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: expected an int, known before anything is traced, got {value!r}")
+            raise TypeError(f"{name}: expected an int, static under jit, got {value!r}")
     return settings
 
 
 def check_sequences(decoded: Decoded, processors: Sequence[Processor]) -> Decoded:
-    """Raises ValueError for rows in which processors left no token; under `jit` their scores are minus infinity.
+    """Raises ValueError for rows in which the processors left no token.
 
-    Only then does it look at the scores, for which it has to wait.
+    Under `jit` it does nothing, and the scores of these rows are minus infinity. It reads the scores only if there are
+    processors, because reading them waits for the search to finish.
     """
     if processors and not isinstance(decoded.scores, jax.core.Tracer):
         impossible = np.isneginf(np.asarray(decoded.scores)).all(axis=1)
         if impossible.any():
-            raise ValueError(f"processors leave no token to row(s) {np.flatnonzero(impossible).tolist()} of the batch")
+            raise ValueError(
+                "processors: expected at least one possible token in every row, "
+                f"got no token for row(s) {np.flatnonzero(impossible).tolist()} of the batch"
+            )
     return decoded
 
 
 def as_argument(name: str, function: Callable) -> Partial:
-    """Makes a function an argument of `jit`: it compiles once, whatever the arrays that a `Partial` holds.
+    """Wraps a function as an argument of `jit`, so that new arrays in a `Partial` do not compile again.
 
-    Raises TypeError if the argument called `name` is no function.
+    Raises TypeError if the argument called `name` is not a function.
     """
     if not callable(function):
         raise TypeError(f"{name}: expected a function, got {function!r}")
@@ -131,7 +136,7 @@ def as_argument(name: str, function: Callable) -> Partial:
 
 
 def as_arguments(step: Step, processors: Sequence[Processor], **penalties: Callable | None) -> tuple[Any, ...]:
-    """Makes the functions that a search is given arguments of `jit`: step, processors, and what else by its name."""
+    """Wraps the functions passed to a search as arguments of `jit`: the step, the processors and the penalties."""
     if callable(processors):
         raise TypeError(f"processors: expected a sequence of functions, got the function {processors!r}")
     chain = tuple(as_argument(f"processors[{place}]", processor) for place, processor in enumerate(processors))
@@ -140,12 +145,12 @@ def as_arguments(step: Step, processors: Sequence[Processor], **penalties: Calla
 
 
 def first_tokens(bos: Int[Array, "*B"], shape: tuple[int, int]) -> Int32[Array, "B K"]:
-    """Gives each of `K` hypotheses of `B` examples its first token."""
+    """Broadcasts `bos` to the `K` hypotheses of each of `B` examples."""
     return jnp.broadcast_to(bos.astype(jnp.int32).reshape(-1, 1), shape)
 
 
 def repeat_state(state: State, hypotheses: int) -> State:
-    """Gives each of `K` hypotheses the state of its example: leaves [B, ...] become [B, K, ...]."""
+    """Repeats each example's state for its `K` hypotheses: leaves [B, ...] become [B, K, ...]."""
 
     def repeat(leaf: Array) -> Array:
         return jnp.broadcast_to(leaf[:, None], (leaf.shape[0], hypotheses, *leaf.shape[1:]))
@@ -154,15 +159,15 @@ def repeat_state(state: State, hypotheses: int) -> State:
 
 
 class Prediction(NamedTuple):
-    """What the model says of the next token of every hypothesis, and what the processors made of it.
+    """Logits of the next token of every hypothesis, before and after the processors.
 
-    Log-probabilities are `logits - normalizer`; what a search adds up is `processed - shift`. The differences are taken
-    only where they are needed.
+    Log-probabilities are `logits - normalizer`; a search adds up `processed - shift`. Each search takes these
+    differences only where it needs them.
     """
 
     logits: Float[Array, "B K V"]
     normalizer: Float[Array, "B K"]
-    processed: Float[Array, "B K V"]  # of the log-probabilities; the logits themselves if there are no processors
+    processed: Float[Array, "B K V"]  # processed log-probabilities; the logits themselves if there are no processors
     shift: Float[Array, "B K"]  # 0; the normalizer if there are no processors
 
 
@@ -176,7 +181,7 @@ def advance(
     tokens: Int32[Array, "L B K"],
     length: Int32[Array, ""],
 ) -> tuple[Prediction, State]:
-    """Runs the step and the processors for all hypotheses, which have emitted the first `length` of `tokens`."""
+    """Runs the step and the processors for all hypotheses, which have emitted `tokens[:length]`."""
 
     def one(context: Context, state: State, token: Array, tokens: Array) -> tuple[Prediction, State]:
         logits, state = step(params, context, state, token)
@@ -195,12 +200,12 @@ def advance(
 
 
 def take(values: Shaped[Array, "*B N"], place: Int32[Array, "*B K"]) -> Shaped[Array, "*B K"]:
-    """Picks `K` of the values along the last axis."""
+    """Picks `K` values along the last axis."""
     return jnp.take_along_axis(values, place, axis=-1, mode="promise_in_bounds")
 
 
 def _batch_size(context: Context, state: State, bos: Array) -> int:
-    """Reads the batch size off the leaves of context and state (or off `bos`) and checks that all have it."""
+    """Reads the batch size from the leaves of context and state (or from `bos`) and checks that they agree on it."""
     batch = None
     for name, tree in (("context", context), ("state", state)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -218,7 +223,8 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
         batch = (len(bos), "bos")
     if batch is None:
         raise ValueError(
-            "bos: expected one for each row where state and context are empty, got a scalar: nothing has a batch axis"
+            "bos: expected one token for each row, because context and state are empty, got a scalar: "
+            "nothing has a batch axis"
         )
     if jnp.shape(bos) not in ((), (batch[0],)):
         raise ValueError(f"bos: expected a token or {batch[0]} tokens, one for each row, got shape {jnp.shape(bos)}")
@@ -228,14 +234,14 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
 
 
 def _check_step(step: Step, params: Params, context: Context, state: State, batch: int) -> tuple[int, jnp.dtype]:
-    """Checks what the step returns for one hypothesis; gives the number and the type of its logits."""
+    """Checks what the step returns for one hypothesis; returns the number and the type of its logits."""
     try:
         returned = jax.eval_shape(step, params, context, state, jax.ShapeDtypeStruct((), jnp.int32))
     except Exception as failure:
         failure.add_note(
             f"step was called as step(params, context, state, token), for one hypothesis of a batch of {batch}: "
             f"context {_described(context)}, state {_described(state)}, token int32[]. "
-            "Each leaf of the context and the state given to a search leads with the batch axis, which it takes off."
+            "Each leaf of the context and the state passed to a search has a leading batch axis, which it removes."
         )
         raise
     if not (isinstance(returned, tuple) and len(returned) == 2):
@@ -254,7 +260,7 @@ def _check_step(step: Step, params: Params, context: Context, state: State, batc
         if _described(old) != _described(new):
             error = ValueError if old.shape != new.shape else TypeError
             raise error(
-                f"step: expected it to keep shape and type of state{jax.tree_util.keystr(path)}, "
+                f"step: expected it to keep the shape and type of state{jax.tree_util.keystr(path)}, "
                 f"{_described(old)}, got {_described(new)}"
             )
     return logits.size, logits.dtype
@@ -265,7 +271,7 @@ def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
 
 
 def _described(tree: Any) -> str:
-    """Writes an array as float32[8], a pytree of arrays likewise."""
+    """Formats an array as float32[8], and a pytree of arrays as the tree of such strings."""
     if isinstance(tree, jax.ShapeDtypeStruct):
         return f"{tree.dtype}{list(tree.shape)}"
     return str(jax.tree.map(_described, tree)) if jax.tree.leaves(tree) else str(tree)

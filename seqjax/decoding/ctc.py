@@ -1,12 +1,12 @@
-"""Connectionist temporal classification: labels without an alignment, from a distribution over symbols for each frame.
+"""Connectionist temporal classification: loss and decoding of unaligned labels from per-frame distributions.
 
-Graves et al. (2006). A path takes one of `V` symbols at each of `T` frames, one of which is the blank; the labels of
-a path are what is left when symbols that repeat are taken once and blanks are dropped. The probability of labels is
-the sum over the paths that have them,
+Graves et al. (2006). A path takes one of `V` symbols, one of them the blank, at each of `T` frames. Merging repeated
+symbols and then dropping the blanks turns a path into labels. The probability of a label sequence is the sum over its
+paths,
 
     p(y | x) = sum_{path: labels(path) = y} prod_t p_t(path_t)
 
-Logits are normalised here; log-probabilities are logits too. What stands in frames beyond a row's length has no effect.
+Logits are normalised here, so log-probabilities work too. Frames beyond a row's length have no effect.
 """
 
 from functools import partial
@@ -34,7 +34,7 @@ _IMPOSSIBLE = -1e30  # instead of log 0, which optax multiplies by 0
 
 
 class CTCLoss(NamedTuple):
-    """The loss of each row, and whether its labels fit into its frames at all."""
+    """The loss of each row, and whether its labels can be aligned with its frames at all."""
 
     loss: Float[Array, " B"]
     alignable: Bool[Array, " B"]
@@ -49,14 +49,14 @@ def ctc_loss(
     *,
     blank: int = 0,
 ) -> CTCLoss:
-    """Computes -log p(labels | x) of each row: never negative, infinite where there is no alignment.
+    """Computes -log p(labels | x) of each row: never negative, and infinite for a row without an alignment.
 
-    `N` labels need at least N frames, and one more wherever two equal ones follow one another. Where they do not fit,
-    the blank is among them, or a symbol of probability 0 would be needed, the loss is infinite and its gradient zero:
-    average over the rows that are alignable.
+    `N` labels need at least N frames, plus one for each pair of equal neighbours. The loss is infinite and its gradient
+    zero if the frames are too few, the labels contain the blank, or every alignment needs a symbol of probability 0.
+    Average only over the alignable rows.
 
     Raises:
-      ValueError: if shapes do not fit or `blank` is not a symbol.
+      ValueError: if the shapes do not match or `blank` is not a symbol.
 
     >>> logits = jnp.log(jnp.array([[[0.5, 0.5], [0.5, 0.5]]] * 2))
     >>> losses = ctc_loss(logits, jnp.array([2, 2]), jnp.array([[1, 0], [1, 1]]), jnp.array([1, 2]))
@@ -69,7 +69,7 @@ def ctc_loss(
     (batch, frames, _), count = logits.shape, labels.shape[1]
     if labels.shape[0] != batch or label_lengths.shape != (batch,):
         shapes = f"{labels.shape} and {label_lengths.shape}"
-        raise ValueError(f"labels, label_lengths: expected {batch} rows, as logits have, got shapes {shapes}")
+        raise ValueError(f"labels, label_lengths: expected {batch} rows, as in logits, got shapes {shapes}")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     padded_frame = jnp.arange(frames) >= lengths[:, None]
     padded_label = jnp.arange(count) >= label_lengths[:, None]
@@ -91,13 +91,13 @@ def ctc_loss(
 def ctc_greedy_search(
     logits: Float[Array, "B T V"], lengths: Int[Array, " B"], *, blank: int = 0, pad: int = 0
 ) -> Decoded:
-    """Gives the labels of the most probable path; other labels may be more probable, over all of their paths.
+    """Returns the labels of the most probable path; other labels may be more probable when summed over all their paths.
 
     Returns:
-      One sequence of each row, of greatest length `T`; its score is the log-probability of that path.
+      One sequence per row, of maximum length `T`; its score is the log-probability of that path.
 
     Raises:
-      ValueError: if shapes do not fit or `blank` is not a symbol.
+      ValueError: if the shapes do not match or `blank` is not a symbol.
 
     >>> logits = jnp.log(jnp.array([[[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.8, 0.0]]]))
     >>> ctc_greedy_search(logits, jnp.array([4])).tokens  # the path is 1 1 0 1
@@ -116,15 +116,15 @@ def ctc_greedy_search(
 
 
 class LanguageModel(NamedTuple):
-    """What `ctc_beam_search` adds to the score of labels y: weight * log p(y) + bonus * |y|.
+    """A language model for `ctc_beam_search`, which adds weight * log p(y) + bonus * |y| to the score of labels y.
 
-    The model predicts the symbols of the frames, `V` of them; what it says of the blank is ignored.
+    The model predicts the same `V` symbols as the frames; its prediction for the blank is ignored.
     """
 
     step: Step
     params: Params
-    context: Context  # leaves lead with the batch axis
-    state: State  # likewise
+    context: Context  # with a leading batch axis
+    state: State  # with a leading batch axis
     bos: int | Int[Array, "..."]
     weight: float | Float[Array, ""] = 1.0
     bonus: float | Float[Array, ""] = 0.0
@@ -140,32 +140,34 @@ def ctc_beam_search(
     language_model: LanguageModel | None = None,
     pad: int = 0,
 ) -> Decoded:
-    """Searches for the most probable labels, adding up the paths that lead to the same prefix.
+    """Searches for the most probable labels, summing the probabilities of the paths that lead to the same prefix.
 
-    Graves and Jaitly (2014), algorithm 1; Hannun et al. (2014) with a language model. For each prefix two probabilities
-    are kept, of the paths that end with its last label and with a blank: an equal label that follows extends the prefix
-    after a blank, and repeats its last label otherwise. An extension that is in the beam already gets its paths.
+    Graves and Jaitly (2014), algorithm 1; Hannun et al. (2014) with a language model. Each prefix has two
+    probabilities: of the paths that end with its last label, and of those that end with a blank. The same label again
+    extends the prefix after a blank, and otherwise repeats its last label. If an extension is already in the beam, the
+    two are merged.
 
     Args:
-      logits: of `V` symbols at each of `T` frames.
-      lengths: how many frames of each row count.
-      beam_size: the number of prefixes kept; with all of them, probabilities are exact, otherwise too low.
-      n_best: how many sequences to return, at most `beam_size`.
-      blank: the symbol that is no label.
-      language_model: changes the ranking throughout; see `LanguageModel`.
-      pad: what stands after the end.
+      logits: logits of `V` symbols at each of `T` frames.
+      lengths: number of valid frames in each row.
+      beam_size: number of prefixes kept. If it covers all prefixes, the probabilities are exact; otherwise they are
+        lower bounds.
+      n_best: number of sequences to return, at most `beam_size`.
+      blank: the symbol that is not a label.
+      language_model: takes part in the ranking at every frame; see `LanguageModel`.
+      pad: the token that fills a sequence after its end.
 
     Returns:
-      The best labels of each row, of greatest length `T`. `log_probs` is log p(y | x); `scores` adds to it what the
-      language model does.
+      The best labels of each row, of maximum length `T`. `log_probs` is log p(y | x); `scores` adds the terms of the
+      language model.
 
     Raises:
-      TypeError: if the step of the language model returns something of the wrong type.
-      ValueError: if shapes or settings do not fit.
+      TypeError: if the step of the language model returns a wrong type.
+      ValueError: if the shapes do not match or a setting is out of range.
 
     >>> logits = jnp.log(jnp.array([[[0.6, 0.4], [0.6, 0.4]]]))
     >>> found = ctc_beam_search(logits, jnp.array([2]), beam_size=2, n_best=2)
-    >>> for n in range(2):  # the most probable path is 0 0, but 1 1, 0 1 and 1 0 have the same label
+    >>> for n in range(2):  # the most probable path is 0 0, but 1 1, 0 1 and 1 0 share a label
     ...     print(found.tokens[0, n, : found.lengths[0, n]], f"{jnp.exp(found.scores[0, n]):.2f}")
     [1] 0.64
     [] 0.36
@@ -180,14 +182,14 @@ def ctc_beam_search(
 
 
 class _Prefixes(NamedTuple):
-    """`K` different prefixes of one row, with the paths that led to them: none where there are fewer prefixes."""
+    """`K` distinct prefixes of one row and the probabilities of their paths; unused places have probability 0."""
 
     tokens: Int32[Array, "K T"]
     lengths: Int32[Array, " K"]
     ending_blank: Float[Array, " K"]  # log-probability of the paths that end with a blank
-    ending_label: Float[Array, " K"]  # and of those that end with the last label
-    bonus: Float[Array, " K"]  # of the language model
-    predicted: Float[Array, "K V"]  # what the language model adds for each next label
+    ending_label: Float[Array, " K"]  # log-probability of the paths that end with the last label
+    bonus: Float[Array, " K"]  # what the language model has added to the score
+    predicted: Float[Array, "K V"]  # what the language model would add for each next label
     state: State  # of the language model
 
 
@@ -203,7 +205,7 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
         step, params, context, state, bos, weight, bonus = language_model
         predicts = check_search(step, (), params, context, state, bos, None, 1)
         if predicts != (batch, vocabulary):
-            frame = f"{batch} rows and {vocabulary} logits, as the frames have"
+            frame = f"{batch} rows and {vocabulary} logits, as in the frames"
             raise ValueError(f"language_model: expected {frame}, got {predicts[0]} and {predicts[1]}")
         bos, state = first_tokens(bos, (batch, beam_size)), repeat_state(state, beam_size)
 
@@ -213,7 +215,7 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
         predicted, state = jax.vmap(step, in_axes=(None, None, 0, 0))(params, context, state, token)
         is_blank = jnp.arange(vocabulary) == blank
         labels = jax.nn.log_softmax(jnp.where(is_blank, -jnp.inf, predicted.astype(logits.dtype)))
-        weighted = jnp.where(is_blank | (weight == 0), 0.0, weight * labels)  # 0 leaves the model out
+        weighted = jnp.where(is_blank | (weight == 0), 0.0, weight * labels)  # weight 0 turns the model off
         return weighted + bonus, state
 
     def search(log_probs: Array, length: Array, context: Context, state: State, bos: Array) -> Decoded:
@@ -248,9 +250,9 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
 def _grow(
     prefixes: _Prefixes, log_probs: Float[Array, " V"], blank: int
 ) -> tuple[_Prefixes, Bool[Array, " K"], Int32[Array, " K"]]:
-    """Takes one frame: gives the best prefixes, which of them are longer now, and their last labels.
+    """Processes one frame: returns the best prefixes, which of them were extended, and their last labels.
 
-    The language model is not asked again: states and predictions are those of the prefixes before.
+    Does not call the language model: its states and predictions are still those of the parent prefixes.
     """
     size, vocabulary = len(prefixes.lengths), len(log_probs)
     slots = jnp.arange(size)
@@ -263,7 +265,7 @@ def _grow(
     extended = jnp.where(equal, prefixes.ending_blank[:, None], total[:, None]) + log_probs
     extended = extended.at[:, blank].set(-jnp.inf)
 
-    # Where prefix j is prefix i and one label more, the paths of that extension of i are paths of j.
+    # If prefix j is prefix i plus one label, the paths of that extension of i are paths of j.
     begins = (prefixes.tokens[:, None] == prefixes.tokens) | (
         jnp.arange(prefixes.tokens.shape[1]) >= prefixes.lengths[:, None, None]
     )
@@ -295,7 +297,7 @@ def _grow(
 
 
 def _where(condition: Bool[Array, "*K"], chosen: State, otherwise: State) -> State:
-    """Chooses between two pytrees by the leading axes of their leaves."""
+    """Selects from two pytrees along the leading axes of their leaves, as `jnp.where` does for arrays."""
 
     def choose(chosen: Array, otherwise: Array) -> Array:
         return jnp.where(condition.reshape(condition.shape + (1,) * (chosen.ndim - condition.ndim)), chosen, otherwise)
@@ -307,6 +309,6 @@ def _check_frames(logits: Array, lengths: Array, blank: int) -> None:
     if logits.ndim != 3 or not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"logits: expected floats of shape [B, T, V], got {logits.dtype}{list(logits.shape)}")
     if lengths.shape != logits.shape[:1]:
-        raise ValueError(f"lengths: expected the shape {logits.shape[:1]}, got {lengths.shape}")
+        raise ValueError(f"lengths: expected shape {logits.shape[:1]}, got {lengths.shape}")
     if not 0 <= blank < logits.shape[2]:
         raise ValueError(f"blank: expected a symbol below {logits.shape[2]}, got {blank}")

@@ -1,4 +1,4 @@
-"""Diverse beam search: groups of hypotheses, each of which avoids what the groups before it have just said."""
+"""Diverse beam search: groups of hypotheses, each avoiding the tokens that earlier groups chose at the same step."""
 
 import math
 from collections.abc import Sequence
@@ -49,26 +49,27 @@ def diverse_beam_search(
     processors: Sequence[Processor] = (),
     pad: int = 0,
 ) -> Decoded:
-    """Searches with several beams, one after another at each step, that differ from one another.
+    """Searches with several beams that differ from each other, extended one after another at each step.
 
     Vijayakumar et al. (2018), equation 7 with Hamming diversity (section 4): group g ranks its candidates by
 
-        sum_{s<=t} log p(y_s | y_<s, context) - diversity * (how often groups before g took the token y_t at step t)
+        sum_{s<=t} log p(y_s | y_<s, context) - diversity * (how often groups before g chose the token y_t at step t)
 
-    The penalty decides only which candidates live on; scores are those of `beam_search`, whose arguments the others
-    are. The first group is a beam search of `beam_size / groups`.
+    The penalty affects only which candidates stay alive; the scores are those of `beam_search`. The first group is a
+    beam search with `beam_size / groups` hypotheses. The arguments not listed here are those of `beam_search`.
 
     Args:
-      beam_size: the number of hypotheses of all groups together.
-      groups: how many; divides `beam_size`.
-      diversity: nats by which a candidate falls back for each earlier use of its token, at least 0.
+      beam_size: the total number of hypotheses in all groups.
+      groups: the number of groups; divides `beam_size`.
+      diversity: the penalty in nats for each earlier use of a candidate's token, at least 0.
 
     Returns:
-      The `beam_size / groups` best of each group, all together best first. Groups may still agree on a sequence.
+      The best `beam_size / groups` sequences of each group, merged, best first. Groups may find the same sequence.
 
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
+        row; the message lists these rows.
 
     >>> def step(params, context, state, token):
     ...     return jnp.log(jnp.array([0.5, 0.3, 0.2])), state
@@ -140,8 +141,8 @@ def _diverse_beam_search(
 
 
 def _uses(choice: Choice, eos: int | None, vocabulary: int) -> Float[Array, "B 1 V"]:
-    """Counts how often a group took each token."""
-    tokens = jnp.where(choice.alive, choice.token, vocabulary)  # one_hot gives zeros outside the vocabulary
+    """Counts how often a group chose each token."""
+    tokens = jnp.where(choice.alive, choice.token, vocabulary)  # one_hot is all zeros outside the vocabulary
     used = jnp.sum(jax.nn.one_hot(tokens, vocabulary), axis=1, keepdims=True)
     if eos is None:
         return used

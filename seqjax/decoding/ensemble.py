@@ -1,4 +1,4 @@
-"""Ensembles: the step functions of several models made one."""
+"""Ensembles: combine the step functions of several models into one."""
 
 from typing import Literal
 
@@ -10,21 +10,21 @@ from seqjax.decoding.contract import Context, Params, State, Step
 
 
 def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] = "probabilities") -> Step:
-    """Averages what several models predict of the next token.
+    """Averages the next-token predictions of several models.
 
         log p(y_t) = log 1/M sum_m p_m(y_t)                  mean of probabilities: a mixture at each token
-        log p(y_t) = 1/M sum_m log p_m(y_t) + constant       mean of log-probabilities: what all models agree on
+        log p(y_t) = 1/M sum_m log p_m(y_t) + constant       mean of log-probabilities: favours agreement
 
     Args:
       *steps: the models, over the same vocabulary.
-      mean: what is averaged.
+      mean: whether to average the probabilities or the log-probabilities.
 
     Returns:
       A step function whose params, context and state are tuples, one member for each model.
 
     Raises:
-      ValueError: if there are no steps or `mean` is something else. The step raises ValueError if it is not given a
-        member for each model or if their vocabularies differ.
+      ValueError: if there are no steps or `mean` is neither of the two. The returned step raises ValueError if params,
+        context or state do not have one member for each model, or if the vocabularies differ.
 
     >>> def step(params, context, state, token):
     ...     return jnp.log(params), state
@@ -48,7 +48,7 @@ def ensemble(*steps: Step, mean: Literal["probabilities", "log_probabilities"] =
         models = zip(steps, params, context, state, strict=True)
         logits, states = zip(*(one(p, c, s, token) for one, p, c, s in models), strict=True)
         if len({each.shape for each in logits}) > 1:
-            raise ValueError(f"steps: expected models of one vocabulary, got {[each.size for each in logits]} logits")
+            raise ValueError(f"steps: expected models with one vocabulary, got {[each.size for each in logits]} logits")
         log_probs = jax.nn.log_softmax(jnp.stack(logits))
         if mean == "log_probabilities":
             return jnp.mean(log_probs, axis=0), states

@@ -1,4 +1,4 @@
-"""Exhaustive search: every sequence there is, for models small enough; the oracle that other searches are held to."""
+"""Exhaustive search: scores every sequence of a small model; the reference that tests compare other searches with."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -46,14 +46,14 @@ def exhaustive_search(
     processors: Sequence[Processor] = (),
     pad: int = 0,
 ) -> Decoded:
-    """Scores every sequence that ends with `eos`, or at the greatest length, and returns the best.
+    """Scores every sequence that ends with `eos` or at the maximum length, and returns the best.
 
-    The score is that of `beam_search`, and so are the arguments. Probabilities of all sequences add up to 1.
+    The score and the arguments are those of `beam_search`. The probabilities of all sequences sum to 1.
 
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, if there are more than 2^20 sequences, or (outside `jit`) if
-        processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, there are more than 2^20 sequences, or (outside
+        `jit`) processors leave no token in a row; the message lists these rows.
 
     >>> def fair_coin(params, context, state, token):
     ...     return jnp.zeros(2), state
@@ -78,7 +78,7 @@ def _exhaustive_search(
         raise ValueError(f"max_length: expected at most {_MOST} sequences, got {vocabulary}^{max_length}")
     candidates = sum(vocabulary**length for length in range(1, max_length + 1))
     if n_best > candidates:
-        raise ValueError(f"n_best: expected at most {candidates}, the sequences that there are, got {n_best}")
+        raise ValueError(f"n_best: expected at most {candidates}, the number of sequences, got {n_best}")
     sums = log_probs = jnp.zeros((batch, 1))
     token, state = first_tokens(bos, (batch, 1)), repeat_state(state, 1)
     prefixes = np.full((1, max_length), pad, np.int32)

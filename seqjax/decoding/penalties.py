@@ -1,9 +1,9 @@
-"""What a beam search ranks finished hypotheses by: penalties of length and of coverage.
+"""Length and coverage penalties, by which a beam search ranks finished hypotheses.
 
-A length penalty is a function `(log_prob, length) -> score` of scalars that never falls as the log-probability rises.
-Log-probabilities only fall while a hypothesis grows, so the best score that a living one can still reach is the score
-of its log-probability now, at the best of the lengths ahead of it. With this bound a search stops exactly, whatever
-the penalty.
+A length penalty is a function `(log_prob, length) -> score` of scalars that never decreases as the log-probability
+rises. The log-probability of a hypothesis only falls while it grows, so its current log-probability, scored at the best
+length still ahead, bounds every score that it can reach. With this bound a search stops early without changing its
+result, for any penalty.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def no_penalty(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Float[
 
 
 def mean_log_prob(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Float[Array, "*B"]:
-    """Ranks by the mean log-probability of a token, `eos` included.
+    """Ranks by the mean log-probability per token, `eos` included.
 
     >>> mean_log_prob(jnp.float32(-6.0), jnp.int32(3))
     Array(-2., dtype=float32)
@@ -39,7 +39,7 @@ def mean_log_prob(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Flo
 
 
 def gnmt_length(alpha: float) -> LengthPenalty:
-    """Ranks by the log-probability over a power of the length; at alpha 0 it is `no_penalty`.
+    """Ranks by the log-probability divided by a power of the length; alpha 0 is the same as `no_penalty`.
 
     Wu et al. (2016), equation 14:
 
@@ -56,20 +56,20 @@ def gnmt_coverage(
     attention: Callable[[Context, State], Float[Array, " S"]],
     mask: Callable[[Context], Bool[Array, " S"]] | None = None,
 ) -> CoveragePenalty:
-    """Lowers the score of a hypothesis that has not attended to all of its source.
+    """Lowers the score of a hypothesis that has not attended to its whole source.
 
-    Wu et al. (2016), equation 14, where p_ij is the attention to source position i when token j was emitted:
+    Wu et al. (2016), equation 14, where p_ij is the attention to source position i when emitting token j:
 
         cp(X; Y) = beta sum_i log(min(sum_j p_ij, 1))
 
     Args:
       beta: weight of the penalty, at least 0.
-      attention: reads sum_j p_ij of each of `S` source positions off the context and the state of one hypothesis: a
-        decoder adds its attention weights up in its state.
-      mask: reads off the context which source positions there are; all of them if None.
+      attention: returns sum_j p_ij for each of `S` source positions from the context and the state of one hypothesis;
+        the decoder has to accumulate its attention weights in its state.
+      mask: returns from the context a mask that is True at real source positions; None if none is padding.
 
     Returns:
-      A function of one hypothesis, to be given to `beam_search`.
+      A function of one hypothesis, to pass to `beam_search`.
 
     Raises:
       ValueError: if beta is negative.
@@ -87,7 +87,7 @@ def gnmt_coverage(
 def scoring(
     length_penalty: LengthPenalty, coverage_penalty: CoveragePenalty | None, context: Context, state: State
 ) -> Score:
-    """Checks the penalties and makes them one function of all hypotheses: `(sums [B, K], length, state) -> scores`.
+    """Checks the penalties and combines them for all hypotheses: `(sums [B, K], length, state) -> scores`.
 
     Raises:
       TypeError: if a penalty does not return a scalar float.
@@ -119,5 +119,5 @@ def _gnmt_coverage(
     beta: float | Float[Array, ""], attention: Callable, mask: Callable | None, context: Context, state: State
 ) -> Float[Array, ""]:
     attended = attention(context, state)
-    attended = jnp.clip(attended, jnp.finfo(attended.dtype).tiny, 1.0)  # a sum may underflow; its penalty stays finite
+    attended = jnp.clip(attended, jnp.finfo(attended.dtype).tiny, 1.0)  # keeps the penalty finite if a sum underflows
     return beta * jnp.sum(jnp.log(attended), where=None if mask is None else mask(context))

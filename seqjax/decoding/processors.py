@@ -1,10 +1,10 @@
-"""Processors of logits that reshape or cut the distribution of the next token.
+"""Logits processors that reshape or truncate the distribution of the next token.
 
-Each factory returns a processor, `(context, history, logits) -> logits`; a search applies a chain of them in the order
-given. What is cut gets minus infinity; some token always stays, and tokens of equal logits stay or go together. New
-values of a setting do not recompile a search, except for the `k` of `top_k`.
+Each factory returns a processor, `(context, history, logits) -> logits`; a search applies a chain of them in order. A
+token that is cut gets minus infinity. At least one token is always kept, and tokens with equal logits are kept or cut
+together. A new value of a setting does not recompile a search, except for the `k` of `top_k`.
 
-`p` is the softmax of the logits that enter, `H(p)` its entropy in nats.
+`p` is the softmax of the input logits, and `H(p)` its entropy in nats.
 """
 
 import functools
@@ -21,10 +21,10 @@ Setting = float | Float[Array, ""]  # an array under jit
 
 
 def temperature(value: float) -> Processor:
-    """Divides the logits by a temperature: below 1 the distribution gets sharper, above 1 flatter.
+    """Divides the logits by a temperature, which sharpens the distribution below 1 and flattens it above 1.
 
     Raises:
-      ValueError: if the temperature is not above 0. (At 0, sampling is `greedy_search`.)
+      ValueError: if the temperature is not above 0. (For sampling at 0, use `greedy_search`.)
 
     >>> temperature(0.5)(None, None, jnp.array([0.0, -1.0]))
     Array([ 0., -2.], dtype=float32)
@@ -34,9 +34,9 @@ def temperature(value: float) -> Processor:
     return Partial(_temperature, value)
 
 
-@functools.lru_cache(maxsize=None, typed=True)  # one function for each k, so that a search does not compile anew
+@functools.lru_cache(maxsize=None, typed=True)  # one function per k, so that a search does not recompile
 def top_k(k: int) -> Processor:
-    """Keeps the k most probable tokens (Fan, Lewis and Dauphin 2018), all of them where there are fewer.
+    """Keeps the k most probable tokens (Fan, Lewis and Dauphin 2018), or all tokens if there are fewer.
 
     Raises:
       ValueError: if k is below 1.
@@ -54,7 +54,7 @@ def top_k(k: int) -> Processor:
 
 
 def top_p(p: float) -> Processor:
-    """Keeps the nucleus: the fewest most probable tokens that have at least the probability p together.
+    """Keeps the nucleus: the smallest set of most probable tokens whose total probability is at least p.
 
     Holtzman et al. (2020), equation 3.
 
@@ -69,7 +69,7 @@ def top_p(p: float) -> Processor:
 
 
 def min_p(p: float) -> Processor:
-    """Keeps the tokens that have at least the share p of the greatest probability (Nguyen et al. 2025).
+    """Keeps the tokens whose probability is at least p times the maximum (Nguyen et al. 2025).
 
     Raises:
       ValueError: if p is outside (0, 1].
@@ -82,9 +82,9 @@ def min_p(p: float) -> Processor:
 
 
 def typical(mass: float) -> Processor:
-    """Keeps the tokens whose surprisal is nearest to the entropy, the fewest that have the probability `mass` together.
+    """Keeps the tokens whose surprisal is closest to the entropy, until their total probability reaches `mass`.
 
-    Meister et al. (2023), equation 9: the tokens in order of |H(p) + log p|.
+    Meister et al. (2023), equation 9: tokens are added in ascending order of |H(p) + log p|.
 
     Raises:
       ValueError: if the mass is outside (0, 1].
@@ -97,7 +97,7 @@ def typical(mass: float) -> Processor:
 
 
 def epsilon_cutoff(epsilon: float) -> Processor:
-    """Cuts the tokens of a probability below epsilon (Hewitt, Manning and Liang 2022, section 3.1).
+    """Cuts the tokens whose probability is below epsilon (Hewitt, Manning and Liang 2022, section 3.1).
 
     Raises:
       ValueError: if epsilon is outside (0, 1].
@@ -110,7 +110,7 @@ def epsilon_cutoff(epsilon: float) -> Processor:
 
 
 def eta_cutoff(epsilon: float) -> Processor:
-    """Cuts the tokens of a probability below a bound that falls where the distribution is flat.
+    """Cuts the tokens whose probability is below a bound that falls as the entropy rises.
 
     Hewitt, Manning and Liang (2022), equation 5: p < eta, eta = min(epsilon, sqrt(epsilon) exp(-H(p))).
 
@@ -125,7 +125,7 @@ def eta_cutoff(epsilon: float) -> Processor:
 
 
 def _of_logits(function: Callable[[Setting, Array], Array]) -> Callable[[Setting, Context, History, Array], Array]:
-    """Makes a function of a setting and the logits take context and history as well, which it does not look at."""
+    """Wraps a function of a setting and the logits as a processor that ignores context and history."""
 
     def processor(setting: Setting, context: Context, history: History | None, logits: Array) -> Array:
         return function(setting, logits)
@@ -177,7 +177,7 @@ def _cut_below(log_prob: Float[Array, ""], logits: Float[Array, " V"]) -> Float[
 
 
 def _last_within(mass: Setting, probs: Float[Array, " V"], values: Float[Array, " V"]) -> Float[Array, ""]:
-    """Of values in an order, gives the last one of the fewest whose probabilities sum to at least the mass."""
+    """Returns the last value of the shortest prefix whose probabilities sum to at least the mass."""
     before = jnp.cumsum(probs) - probs
     return values[jnp.sum(before < mass) - 1]
 

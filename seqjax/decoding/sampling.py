@@ -1,4 +1,4 @@
-"""One token after another: the most probable one (greedy search), or one drawn at random (ancestral sampling)."""
+"""Token-by-token decoding: takes the most probable token (greedy search) or draws one (ancestral sampling)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -43,30 +43,30 @@ def greedy_search(
     processors: Sequence[Processor] = (),
     pad: int = 0,
 ) -> Decoded:
-    """Takes the most probable next token, again and again.
+    """Takes the most probable next token at every step.
 
         y_t = argmax_v q(v | y_<t, context)
 
-    where q is the model's distribution after the processors. Of equally probable tokens it takes the first.
+    where q is the model's distribution after the processors. Ties go to the first token.
 
     Args:
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile anew.
-      context: what `step` needs of each example; each leaf leads with the batch axis. May be None.
-      state: the state before the first token; each leaf leads with the batch axis.
-      bos: the token to begin with, one for all examples or one each.
+      params: the first argument of `step`; new values do not compile again.
+      context: per-example input of `step`; each leaf has a leading batch axis. May be None.
+      state: the state before the first token; each leaf has a leading batch axis.
+      bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
-      max_length: the greatest number `L` of tokens, `eos` included.
+      max_length: the maximum number `L` of tokens, `eos` included.
       processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
-      pad: what stands after the end.
+      pad: the token that fills positions after the end.
 
     Returns:
-      One sequence of each example; its score is the sum of the processed log-probabilities, not normalised again after
-      the processors.
+      One sequence per example; its score is the sum of the processed log-probabilities, not renormalised.
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
+        row; the message lists these rows.
 
     >>> chain = jnp.log(jnp.array([[0.1, 0.2, 0.7], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3]]))
     >>> def step(params, context, state, token):
@@ -94,32 +94,34 @@ def sample(
     processors: Sequence[Processor] = (),
     pad: int = 0,
 ) -> Decoded:
-    """Draws sequences token by token, independently of one another.
+    """Draws independent sequences token by token.
 
         y_t ~ q(. | y_<t, context)
 
-    where q is the model's distribution after the processors, normalised again.
+    where q is the model's distribution after the processors, renormalised.
 
     Args:
-      key: consumed here.
+      key: random key, consumed here.
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile anew.
-      context: what `step` needs of each example; each leaf leads with the batch axis. May be None.
-      state: the state before the first token; each leaf leads with the batch axis.
-      bos: the token to begin with, one for all examples or one each.
+      params: the first argument of `step`; new values do not compile again.
+      context: per-example input of `step`; each leaf has a leading batch axis. May be None.
+      state: the state before the first token; each leaf has a leading batch axis.
+      bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
-      max_length: the greatest number `L` of tokens, `eos` included.
-      num_samples: how many sequences of each example.
+      max_length: the maximum number `L` of tokens, `eos` included.
+      num_samples: how many sequences to draw per example.
       processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
-      pad: what stands after the end.
+      pad: the token that fills positions after the end.
 
     Returns:
-      The samples in the order drawn, so that each is a fair one. `log_probs` is log p(y | context) under the model,
-      `scores` is log q(y | context), of the distribution sampled from; they differ only by the processors.
+      The samples in the order drawn, not sorted, so that the sample at each place is a fair one. `log_probs` is
+      log p(y | context) under the model, `scores` is log q(y | context) under the distribution sampled from. Without
+      processors, the two are equal.
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
+        row; the message lists these rows.
 
     >>> def fair_coin(params, context, state, token):
     ...     return jnp.zeros(2), state
@@ -138,7 +140,7 @@ class _Loop(NamedTuple):
     token: Int32[Array, "B n"]
     state: State
     finished: Bool[Array, "B n"]
-    tokens: Int32[Array, "L B n"]  # time first: a step writes one contiguous slice
+    tokens: Int32[Array, "L B n"]  # time first, so that each step writes one contiguous slice
     lengths: Int32[Array, "B n"]
     log_probs: Float[Array, "B n"]
     scores: Float[Array, "B n"]
@@ -150,7 +152,7 @@ def _greedy_search(step, processors, params, context, state, bos, *, eos, max_le
         largest, token = maximum(predicted.processed)
         if processors:
             return token, predicted
-        exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would look for the largest again
+        exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would find the largest again
         normalizer = largest + jnp.log(jnp.sum(exponentials, axis=-1))
         return token, predicted._replace(normalizer=normalizer, shift=normalizer)
 
@@ -169,7 +171,7 @@ def _sample(key, step, processors, params, context, state, bos, *, eos, max_leng
 def _generate(choose, step, processors, params, context, state, bos, n, eos, max_length, pad) -> Decoded:
     """Appends a token to every sequence until all have ended.
 
-    `choose(t, predicted)` gives the tokens, and the prediction with what to subtract from their logits to score them.
+    `choose(t, predicted)` returns the tokens and the prediction, with the `normalizer` and the `shift` that score them.
     """
     batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
 
@@ -178,7 +180,7 @@ def _generate(choose, step, processors, params, context, state, bos, n, eos, max
         token, predicted = choose(loop.t, predicted)
         log_prob = take(predicted.logits, token[..., None])[..., 0] - predicted.normalizer
         processed = take(predicted.processed, token[..., None])[..., 0]
-        impossible = jnp.isneginf(processed)  # the processors left no token: the sequence ends here, with its score
+        impossible = jnp.isneginf(processed)  # the processors left no token: end here, with score minus infinity
         score = jnp.where(impossible, processed, processed - predicted.shift)
         ends = impossible if eos is None else impossible | (token == eos)
         return _Loop(

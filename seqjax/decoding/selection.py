@@ -1,7 +1,8 @@
-"""The largest of many values, exactly, in about one pass over them.
+"""Exact maximum and top k of many values, in about one pass over them.
 
-A pass of maxima over blocks of neighbours runs at the speed of memory; finding where a value is, or which few are the
-largest, does not. So that is done among the maxima, and in the blocks they point to. Of equal values the first counts.
+Taking the maximum of each block of neighbours runs at memory speed; locating a value or selecting the k largest does
+not. Both searches therefore run only over the block maxima and inside the blocks these select. Ties go to the first
+value.
 """
 
 import jax.numpy as jnp
@@ -10,12 +11,12 @@ from jaxtyping import Array, Float, Int32
 
 from seqjax.decoding.contract import take
 
-_WIDTH = 32  # of a block: of 8 to 128 the fastest on CPU, or near it, for 1,000 to 50,000 values
-_MANY = 1000  # values, from which on blocks beat `lax.top_k` of all on CPU: 2 to 3 times at 8,000
+_WIDTH = 32  # values in a block, chosen for speed on CPU
+_MANY = 1000  # values in a row; below this, `lax.top_k` over all values is faster on CPU than blocks
 
 
 def maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Array, "*B"]]:
-    """Finds the largest value of the last axis, and the place that `jnp.argmax` gives.
+    """Finds the largest value along the last axis and its place, the same as that of `jnp.argmax`.
 
     >>> maximum(jnp.array([3.0, 1.0, 5.0, 1.0, 5.0]))
     (Array(5., dtype=float32), Array(2, dtype=int32))
@@ -32,19 +33,19 @@ def maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Arr
 def largest_sums(
     sums: Float[Array, "*B K"], values: Float[Array, "*B K V"], k: int, without: int | None = None
 ) -> tuple[Float[Array, "*B k"], Int32[Array, "*B k"]]:
-    """Finds the k largest of all `sums[..., None] + values`, as `lax.top_k` does, without forming them all.
+    """Finds the k largest of all `sums[..., None] + values`, as `lax.top_k` does, without computing all of them.
 
-    They lie in the k blocks of the largest maxima; taken in order, these keep the order of equal sums. A sum of minus
-    infinity is none: its place is any.
+    They lie in the k blocks with the largest maxima. Sorting these blocks by place preserves the order of equal sums. A
+    sum of minus infinity does not count as found, and its place is arbitrary.
 
     Args:
-      sums: what to add to each row of values.
-      values: the rows.
-      k: how many, at most `K V`.
-      without: a place in each row that does not count.
+      sums: the number to add to each row of values.
+      values: `K` rows of `V` values.
+      k: how many sums to find, at most `K V`.
+      without: a place to ignore in each row.
 
     Returns:
-      The sums in descending order, and their places among the `K V` of an example.
+      The sums in descending order, and their places among the `K V` values of an example.
 
     >>> largest_sums(jnp.array([0.0, 1.0]), jnp.array([[3.0, 5.0, 2.0], [3.0, 9.0, 4.0]]), 2, without=1)
     (Array([5., 4.], dtype=float32), Array([5, 3], dtype=int32))
@@ -71,17 +72,17 @@ def largest_sums(
 
 
 def _maxima(values: Float[Array, "*B V"]) -> Float[Array, "*B N"]:
-    """Finds the maximum of each block, of which the last may be short."""
+    """Computes the maximum of each block; the last block may be short."""
     *batch, size = values.shape
     rest = size % _WIDTH
     maxima = jnp.max(values[..., : size - rest].reshape(*batch, -1, _WIDTH), axis=-1)
     if rest:
         maxima = jnp.concatenate([maxima, jnp.max(values[..., -rest:], axis=-1, keepdims=True)], axis=-1)
-    return lax.optimization_barrier(maxima)  # or XLA may form them once for each that reads them
+    return lax.optimization_barrier(maxima)  # otherwise XLA may recompute them for each use
 
 
 def _first_maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Array, "*B"]]:
-    """Does as `maximum` in plain passes; on CPU one reduction of pairs of value and place takes ten times as long."""
+    """Computes `maximum` in plain passes, faster on CPU than one reduction over pairs of value and place."""
     largest = jnp.max(values, axis=-1)
     places = jnp.arange(values.shape[-1], dtype=jnp.int32)
     is_largest = (values == largest[..., None]) | jnp.isnan(values)

@@ -1,4 +1,4 @@
-"""Stochastic beam search: samples without replacement, by a beam search over perturbed log-probabilities."""
+"""Stochastic beam search: samples without replacement by a beam search over perturbed log-probabilities."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -45,29 +45,30 @@ def stochastic_beam_search(
     processors: Sequence[Processor] = (),
     pad: int = 0,
 ) -> Decoded:
-    """Draws different sequences, as if one after another without replacement.
+    """Draws distinct sequences without replacement.
 
-    Kool, van Hoof and Welling (2019), algorithm 1. With phi the log-probability of a sequence, its perturbed
-    log-probability G ~ Gumbel(phi), independently of all others, the `k` sequences of the largest G are a sample
-    without replacement. A beam finds them from the top down: the children of a prefix get G ~ Gumbel(phi) on the
-    condition that the greatest is the prefix's own (equation 11).
+    Kool, van Hoof and Welling (2019), algorithm 1. Let phi be the log-probability of a sequence, and let its perturbed
+    log-probability be G ~ Gumbel(phi), independent of all others. The `k` sequences with the largest G are a sample
+    without replacement. A beam search finds them from the top down: the children of a prefix draw G ~ Gumbel(phi),
+    conditioned on their maximum being the G of the prefix (equation 11).
 
-    Sequence y of the sample counts exp(phi) / q(y) in an unbiased estimate of an expectation, where q(y) = 1 -
-    exp(-exp(phi - kappa)) is the probability that its G exceeds the threshold kappa: draw one sample more and take
-    its score for kappa.
+    In an unbiased estimate of an expectation, a sampled sequence y has the weight exp(phi) / q(y), where q(y) = 1 -
+    exp(-exp(phi - kappa)) is the probability that its G exceeds the threshold kappa. Draw one more sample and use its
+    score as kappa.
 
     Args:
-      key: consumed here.
-      num_samples: `k`; where there are fewer sequences, the rest has length 0 and score minus infinity.
+      key: random key, consumed here.
+      num_samples: `k`; if there are fewer sequences, the remaining places have length 0 and score minus infinity.
       step, params, context, state, bos, eos, max_length, processors, pad: as in `sample`.
 
     Returns:
-      The samples in the order drawn, so that the first is one of `sample`. `scores` are the perturbed log-probabilities
-      G, `log_probs` those under the model, which are phi unless there are processors.
+      The samples in the order drawn; the first is distributed like one of `sample`. `scores` are the perturbed
+      log-probabilities G. `log_probs` are the log-probabilities under the model, equal to phi without processors.
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes or settings do not fit, or (outside `jit`) if processors leave no token; names the rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
+        row; the message lists these rows.
 
     >>> def step(params, context, state, token):
     ...     return jnp.log(jnp.array([0.5, 0.3, 0.2])), state
@@ -91,8 +92,8 @@ class _Loop(NamedTuple):
     log_probs: Float[Array, "B K"]  # under the model
     phi: Float[Array, "B K"]  # under the distribution sampled from
     perturbed: Float[Array, "B K"]  # G, in descending order; minus infinity where there are fewer than K sequences
-    tokens: Int32[Array, "L B K"]  # on record, as in beam search: the token taken at each step
-    parents: Int32[Array, "L B K"]  # and the place before that step
+    tokens: Int32[Array, "L B K"]  # the record, as in beam search: the token taken at each step
+    parents: Int32[Array, "L B K"]  # the place of its parent before that step
     history: Int32[Array, "L B K"]  # for processors
 
 
@@ -110,7 +111,7 @@ def _stochastic_beam_search(
         allowed = ~jnp.isneginf(predicted.processed)
         phi = loop.phi[..., None] + jnp.where(allowed, jax.nn.log_softmax(predicted.processed), -jnp.inf)
         children = _perturb(jax.random.fold_in(key, loop.t), phi, loop.perturbed)
-        itself = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)  # the one child of a leaf
+        itself = jnp.where(jnp.arange(vocabulary) == 0, 0.0, -jnp.inf)  # an ended sequence is its only child
         children = jnp.where(loop.ended[..., None], itself, children)
         perturbed, place = largest_sums(loop.perturbed, children, num_samples)
 
@@ -162,10 +163,10 @@ def _stochastic_beam_search(
 
 
 def _perturb(key: Key[Array, ""], phi: Float[Array, "B K V"], parent: Float[Array, "B K"]) -> Float[Array, "B K V"]:
-    """Draws G ~ Gumbel(phi) of all children on the condition that the greatest is the parent's; gives G - G_parent.
+    """Draws G ~ Gumbel(phi) for all children, conditioned on max G = G_parent; returns G - G_parent.
 
-    Kool et al. (2019), appendix B.3, the stable form of -log(exp(-G_parent) - exp(-Z) + exp(-g)) for g ~ Gumbel(phi),
-    Z = max g.
+    Kool et al. (2019), appendix B.3: the stable form of -log(exp(-G_parent) - exp(-Z) + exp(-g)) for g ~ Gumbel(phi)
+    and Z = max g.
     """
     free = phi + jax.random.gumbel(key, phi.shape, phi.dtype)
     below = free - jnp.max(free, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Cells over time: unrolling, both directions, truncation; diagnostics of the gradients that flow through time."""
+"""Cells over time: unrolling, both directions, truncation, and diagnostics of the gradients through time."""
 
 from seqjax.recurrence.bidirectional import bidirectional
 from seqjax.recurrence.truncation import truncated_unroll

@@ -1,4 +1,4 @@
-"""Two cells over time, one in each direction."""
+"""Runs two cells over time, one in each direction."""
 
 from functools import partial
 from typing import Literal
@@ -23,23 +23,23 @@ def bidirectional(
     time_major: bool = False,
     remat_every: int | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "... M"]]:
-    """Runs one cell from the first step to the last, another from the last to the first, and merges their outputs.
+    """Runs one cell from the first step to the last and another from the last to the first, and merges their outputs.
 
     Schuster and Paliwal (1997). Each row is reversed within its own length.
 
     Args:
       cells: the forward and the backward cell.
-      params: the parameters of each.
+      params: the parameters of each cell.
       xs, lengths, resets, time_major, remat_every: as in `unroll`.
-      initial_state: the state each starts from; the cells' own if None.
+      initial_state: the state that each cell starts from; its own initial state if None.
       merge: "concat" joins the two outputs on the last axis, `M = 2 H`; "sum" and "mean" keep `M = H`.
 
     Returns:
       The final states, forward and backward, and the merged outputs [*B, T, M].
 
     Raises:
-      ValueError, TypeError: as `unroll`, or if `merge` is unknown, if an argument is not a pair, or if the two outputs
-        have not one size to be added.
+      ValueError, TypeError: as in `unroll`, or if `merge` is unknown, if an argument is not a pair, or if the two
+        outputs cannot be added because their sizes differ.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")
@@ -53,7 +53,7 @@ def bidirectional(
     if merge not in ("concat", "sum", "mean"):
         raise ValueError(f"merge: expected 'concat', 'sum' or 'mean', got {merge!r}")
     for name, pair in (("cells", cells), ("params", params), ("initial_state", initial_state)):
-        if pair is not None and not (type(pair) in (tuple, list) and len(pair) == 2):  # and no NamedTuple
+        if pair is not None and not (type(pair) in (tuple, list) and len(pair) == 2):  # not a NamedTuple
             raise TypeError(f"{name}: expected a pair, one for each direction, got {jax.tree.structure(pair)}")
     run = partial(unroll, xs=xs, lengths=lengths, resets=resets, time_major=time_major, remat_every=remat_every)
     forward_start, backward_start = (None, None) if initial_state is None else initial_state
@@ -63,6 +63,6 @@ def bidirectional(
     if merge == "concat":
         return states, jnp.concatenate([forward, backward], axis=-1)
     if forward.shape != backward.shape:
-        raise ValueError(f"merge: expected outputs of one size to {merge}, got {forward.shape} and {backward.shape}")
+        raise ValueError(f"merge: expected equal output shapes for {merge}, got {forward.shape} and {backward.shape}")
     total = forward + backward
     return states, total if merge == "sum" else total / 2

@@ -1,4 +1,4 @@
-"""A sequence run in chunks of a fixed number of steps: rematerialisation and truncation both build on it."""
+"""Runs a sequence in chunks of a fixed number of steps, for rematerialisation and truncation."""
 
 from collections.abc import Callable
 
@@ -18,11 +18,11 @@ def check_steps(name: str, steps: int) -> None:
 
 
 def chunked(
-    run_chunk: Sequence, steps_per_chunk: int, hand_over: Callable[[State], State] = lambda state: state
+    run_chunk: Sequence, steps_per_chunk: int, pass_on: Callable[[State], State] = lambda state: state
 ) -> Sequence:
-    """Makes the sequence that runs `run_chunk` over chunks of `steps_per_chunk` steps; the last one may be shorter.
+    """Builds a sequence function that runs `run_chunk` on chunks of `steps_per_chunk` steps; the last may be shorter.
 
-    Forward, each chunk passes `hand_over` of its final state to the next one.
+    In the forward direction, each chunk passes `pass_on(final_state)` to the next chunk.
     """
 
     def sequence(
@@ -38,28 +38,28 @@ def chunked(
         def run(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
             return run_chunk(params, state, restart, *inputs, reverse=reverse)
 
-        def run_and_hand_over(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
+        def run_and_pass_on(state: State, inputs: tuple[Array, Array | None, Array | None]) -> tuple[State, Array]:
             state, ys = run(state, inputs)
-            return hand_over(state), ys
+            return pass_on(state), ys
 
         rows, steps = xs.shape[:2]
         chunks = max(steps - 1, 0) // steps_per_chunk  # before the last one
-        border = chunks * steps_per_chunk
+        tail_start = chunks * steps_per_chunk
 
         def cut(leaf: Array) -> Array:
-            leaf = leaf[:, :border].reshape(rows, chunks, steps_per_chunk, *leaf.shape[2:])
+            leaf = leaf[:, :tail_start].reshape(rows, chunks, steps_per_chunk, *leaf.shape[2:])
             return jnp.moveaxis(leaf, 1, 0)
 
         inputs = (xs, valid, resets)
         body = jax.tree.map(cut, inputs)
-        tail = jax.tree.map(lambda leaf: leaf[:, border:], inputs)
+        tail = jax.tree.map(lambda leaf: leaf[:, tail_start:], inputs)
         if reverse:
             state, tail_ys = run(state, tail)
             state, body_ys = lax.scan(run, state, body, reverse=True)
         else:
-            state, body_ys = lax.scan(run_and_hand_over, state, body)
+            state, body_ys = lax.scan(run_and_pass_on, state, body)
             state, tail_ys = run(state, tail)
-        body_ys = jnp.moveaxis(body_ys, 0, 1).reshape(rows, border, *body_ys.shape[3:])
+        body_ys = jnp.moveaxis(body_ys, 0, 1).reshape(rows, tail_start, *body_ys.shape[3:])
         return state, jnp.concatenate([body_ys, tail_ys], axis=1)
 
     return sequence

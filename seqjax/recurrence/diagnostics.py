@@ -1,12 +1,12 @@
-"""What flows through time: Jacobians over a distance, the gradient as a sum over steps, spectral radius, saturation.
+"""Diagnostics of gradients through time: Jacobians, contributions of single steps, spectral radius, saturation.
 
-With `s_t = f(s_{t-1}, x_t)` the state of a cell, all of it (`h` and `c` of an LSTM, flattened to `S` numbers), the
-chain rule joins two steps by a product of Jacobians (Hochreiter 1991; Bengio, Simard and Frasconi 1994):
+Let `s_t = f(s_{t-1}, x_t)` be the complete state of a cell, flattened to `S` numbers (`h` and `c` of an LSTM). The
+chain rule connects two steps by a product of Jacobians (Hochreiter 1991; Bengio, Simard and Frasconi 1994):
 
     d s_T / d s_t = J_T J_{T-1} ... J_{t+1},    J_k = d s_k / d s_{k-1}
 
-whose norm shrinks or grows with the distance `T - t` like the power of a number below or above 1: gradients vanish, or
-explode. Each function that takes a `Cell` takes any, and ONE sequence; for more there is `jax.vmap`.
+The norm of this product shrinks or grows with the distance `T - t` like the power of a number below or above 1:
+gradients vanish or explode. Functions that take a `Cell` accept any cell and ONE sequence; use `jax.vmap` for more.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from seqjax.cells.contract import Cell, Params, State
 
 
 class Saturation(NamedTuple):
-    """For each unit, the share of its activations that are near either end of their range."""
+    """For each unit, the fraction of its activations near each end of their range."""
 
     low: Float[Array, " H"]
     high: Float[Array, " H"]
@@ -38,15 +38,15 @@ def log_jacobian_norms(
 
         log_norms[d] = log(|d s_T / d s_{T-d}| / sqrt(S))
 
-    is 0 at distance 0, and stays there under an orthogonal recurrence. Its mean slope over a long distance is the
-    largest Lyapunov exponent of the sequence. In logarithms because norms leave the range of floats soon; -inf where
-    nothing at all arrives. The cost is that of `S` backward passes.
+    The result is 0 at distance 0 and stays 0 under an orthogonal recurrence. Its mean slope over a long distance is the
+    largest Lyapunov exponent of the sequence. It is a logarithm because norms soon leave the range of floats; it is
+    -inf where the Jacobian is zero. The cost is that of `S` backward passes.
 
     Args:
       cell: the cell.
       params: its parameters.
       xs: one sequence.
-      initial_state: the state `s_0`; the cell's own if None.
+      initial_state: the state `s_0`; the cell's own initial state if None.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")
@@ -81,10 +81,10 @@ def gradient_contributions(
     loss_fn: Callable[[Float[Array, "T H"]], Float[Array, "*L"]],
     initial_state: State | None = None,
 ) -> Params:
-    """Computes what each step contributes to the gradient of a loss: the terms of back-propagation through time.
+    """Computes the contribution of each step to the gradient of a loss: the terms of back-propagation through time.
 
-    Pascanu, Mikolov and Bengio (2013), equations 3 to 5, with `E_t` the loss of step t and d+ / d theta the derivative
-    by the weights as they are used at step k, while the state before it counts as a constant:
+    Pascanu, Mikolov and Bengio (2013), equations 3 to 5. `E_t` is the loss of step t. d+ / d theta is the derivative
+    with respect to the weights used at step k, with the state before it as a constant:
 
         d E_t / d theta = sum_{k <= t} d E_t / d s_t  d s_t / d s_k  d+ s_k / d theta
 
@@ -92,24 +92,24 @@ def gradient_contributions(
       cell: the cell.
       params: its parameters, `theta`.
       xs: one sequence.
-      loss_fn: takes the outputs to a loss, or to several, of any shape `*L`: the `T` losses of the steps, say.
-      initial_state: the state before the first step, a constant here; the cell's own if None.
+      loss_fn: maps the outputs to a loss, or to losses of any shape `*L`, such as one for each of the `T` steps.
+      initial_state: the state before the first step, a constant here; the cell's own initial state if None.
 
     Returns:
-      For each parameter an array [*L, T, ...]: the term of each step k. Summed over that axis, the ordinary gradient.
+      For each parameter, an array [*L, T, ...] with the term of each step k. The sum over `T` is the ordinary gradient.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu", use_bias=False)
     >>> params = SimpleRNNParams(jnp.array([[1.0]]), jnp.array([[0.5]]), None)
     >>> terms = gradient_contributions(cell, params, jnp.array([[4.0], [0.0], [0.0]]), lambda ys: ys[:, 0])
-    >>> terms.recurrent_kernel[:, :, 0, 0]  # h = 4, 2, 1; a row for each loss, which no later step contributes to
+    >>> terms.recurrent_kernel[:, :, 0, 0]  # h = 4, 2, 1; one row per loss, with 0 for later steps
     Array([[0., 0., 0.],
            [0., 4., 0.],
            [0., 2., 2.]], dtype=float32)
     """
     start = cell.initial_state(params) if initial_state is None else initial_state
 
-    def loss_of_copies(copies: Params) -> Array:  # each step uses a copy of the weights of its own
+    def loss_of_copies(copies: Params) -> Array:  # each step uses its own copy of the weights
         def step(state: State, inputs: tuple[Params, Array]) -> tuple[State, Array]:
             copy, x = inputs
             return cell.step(copy, state, x)
@@ -121,7 +121,7 @@ def gradient_contributions(
 
 
 def step_jacobian(cell: Cell, params: Params, state: State, x: Float[Array, " I"]) -> Float[Array, "S S"]:
-    """Computes d s' / d s of one step: how a small change of the state is handed on.
+    """Computes d s' / d s of one step: how a small change of the state propagates.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> params = SimpleRNNParams(jnp.zeros((1, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]), None)
@@ -134,18 +134,19 @@ def step_jacobian(cell: Cell, params: Params, state: State, x: Float[Array, " I"
 
 
 def spectral_radius(matrix: Float[Array, "S S"], squarings: int = 30) -> Float[Array, ""]:
-    """Computes the largest absolute value of an eigenvalue, by matrix products alone.
+    """Computes the largest absolute value of an eigenvalue, using only matrix products.
 
-    Gelfand's formula (1941), with the power reached by squaring:
+    Gelfand's formula (1941), with the power computed by repeated squaring:
 
         rho(A) = lim |A^n|^(1/n),    n = 2^squarings
 
-    Of the Jacobian of a step it says whether gradients vanish (below 1) or may explode (above 1) near that state
-    (Pascanu, Mikolov and Bengio 2013, section 2.1); of a recurrent kernel it does so for a simple RNN near 0.
+    The spectral radius of the Jacobian of a step shows whether gradients vanish (below 1) or may explode (above 1) near
+    that state (Pascanu, Mikolov and Bengio 2013, section 2.1). That of a recurrent kernel shows the same for a simple
+    RNN near 0.
 
     Args:
-      matrix: any square matrix, `step_jacobian` or a recurrent kernel.
-      squarings: how often the matrix is squared.
+      matrix: any square matrix, such as `step_jacobian(...)` or a recurrent kernel.
+      squarings: number of times to square the matrix.
 
     >>> float(spectral_radius(jnp.array([[0.0, -2.0], [2.0, 0.0]])))  # its eigenvalues are 2i and -2i
     2.0
@@ -162,18 +163,18 @@ def spectral_radius(matrix: Float[Array, "S S"], squarings: int = 30) -> Float[A
 
 
 def gates(params: Params, state: State, x: Float[Array, "*B I"]) -> dict[str, Float[Array, "*B H"]]:
-    """Computes the gates of a step, by the letters that the equations of `seqjax.cells` give them.
+    """Computes the gates of a step, keyed by their letters in the equations of `seqjax.cells`.
 
     Args:
-      params: of `lstm`, neither coupled nor with peepholes, or of `gru`.
+      params: parameters of an `lstm` without coupled gates or peepholes, or of a `gru`.
       state: the state before the step.
       x: its input.
 
     Returns:
-      i, f and o of an LSTM; r and u of a GRU: each between 0 and 1.
+      i, f and o of an LSTM, or r and u of a GRU, each between 0 and 1.
 
     Raises:
-      TypeError: if the parameters are not of such a cell.
+      TypeError: if the parameters belong to another cell.
 
     >>> from seqjax.cells import gru
     >>> cell = gru(hidden_size=4)
@@ -187,24 +188,24 @@ def gates(params: Params, state: State, x: Float[Array, "*B I"]) -> dict[str, Fl
         case GRUParams():
             h, letters = state, "run"
         case _:
-            raise TypeError(f"params: expected those of a plain lstm or of a gru, got {jax.tree.structure(params)}")
+            raise TypeError(f"params: expected the parameters of a plain lstm or gru, got {jax.tree.structure(params)}")
     products = x @ params.input_kernel + h @ params.recurrent_kernel + params.bias
     found = dict(zip(letters, jnp.split(products, len(letters), axis=-1), strict=True))
-    return {letter: jax.nn.sigmoid(gate) for letter, gate in found.items() if letter not in "gn"}  # no candidates
+    return {letter: jax.nn.sigmoid(gate) for letter, gate in found.items() if letter not in "gn"}  # without candidates
 
 
 def saturation(
     activations: Float[Array, "*B H"], ends: tuple[float, float] = (0.0, 1.0), near: float = 0.1
 ) -> Saturation:
-    """Computes how often each unit stands near either end of its range, where its gradient all but vanishes.
+    """Computes how often each unit is near either end of its range, where its gradient nearly vanishes.
 
-    Karpathy, Johnson and Fei-Fei (2015), section 4.2, who call a gate saturated to the left below 0.1 and to the right
+    Karpathy, Johnson and Fei-Fei (2015), section 4.2, who call a gate left-saturated below 0.1 and right-saturated
     above 0.9.
 
     Args:
-      activations: of `H` units, at any steps of any sequences.
-      ends: the range: 0 and 1 of a gate, -1 and 1 of a tanh.
-      near: the share of the range that counts as near an end.
+      activations: values of `H` units, over any steps and sequences.
+      ends: the range: 0 and 1 for a gate, -1 and 1 for a tanh.
+      near: the fraction of the range that counts as near an end.
 
     Raises:
       ValueError: if `near` is not between 0 and 0.5.
@@ -213,7 +214,7 @@ def saturation(
     Saturation(low=Array([0.25, 0.25], dtype=float32), high=Array([0.75, 0.  ], dtype=float32))
     """
     if not 0 < near < 0.5:
-        raise ValueError(f"near: expected a share between 0 and 0.5, got {near}")
+        raise ValueError(f"near: expected a fraction between 0 and 0.5, got {near}")
     low, high = ends
     margin = near * (high - low)
     axes = tuple(range(activations.ndim - 1))
@@ -223,7 +224,7 @@ def saturation(
 def _flat_step(
     cell: Cell, params: Params, state: State | None
 ) -> tuple[Float[Array, " S"], Callable[[Array, Array], Array]]:
-    """Gives the state, or the cell's own where there is none, and the step, with states as flat arrays."""
+    """Returns the state, or the cell's own initial state if None, and the step, both with flat arrays as states."""
     flat, unflatten = ravel_pytree(cell.initial_state(params) if state is None else state)
 
     def step(flat: Array, x: Array) -> Array:
@@ -234,8 +235,8 @@ def _flat_step(
 
 
 def _normalized(matrix: Float[Array, "S S"]) -> tuple[Float[Array, "S S"], Float[Array, ""]]:
-    """Divides a matrix by its Frobenius norm, and gives the logarithm of that norm; a matrix of zeros stays."""
-    largest = jnp.abs(matrix).max()  # first, or the squares would leave the range of floats
+    """Divides a matrix by its Frobenius norm and returns the logarithm of that norm too; a zero matrix stays zero."""
+    largest = jnp.abs(matrix).max()  # scale first, or the squares could leave the range of floats
     scaled = matrix / jnp.where(largest > 0, largest, 1)
     norm = jnp.linalg.norm(scaled)
     return scaled / jnp.where(norm > 0, norm, 1), jnp.log(norm) + jnp.log(largest)

@@ -20,21 +20,21 @@ def truncated_unroll(
     initial_state: State | None = None,
     time_major: bool = False,
 ) -> tuple[State, Float[Array, "... H"]]:
-    """Runs a cell as `unroll` does, with gradients that stop at the border of every chunk of `truncate_every` steps.
+    """Runs a cell like `unroll`, but stops gradients between chunks of `truncate_every` steps.
 
-    Truncated back-propagation through time (Williams and Peng 1990): values are those of `unroll`, but the state that
-    one chunk hands to the next counts as a constant. A stream too long for one array is trained the same way from batch
-    to batch, the final state of one being the `initial_state` of the next.
+    Truncated back-propagation through time (Williams and Peng 1990): the values are those of `unroll`, but gradients
+    treat the state passed from one chunk to the next as a constant. To train on a stream too long for one array, do the
+    same between batches: pass the final state of one batch as the `initial_state` of the next.
 
     Args:
       cell, params, xs, lengths, resets, initial_state, time_major: as in `unroll`.
-      truncate_every: steps in a chunk.
+      truncate_every: number of steps in a chunk.
 
     Returns:
-      The final state and the outputs, as `unroll`.
+      The final state and the outputs, as in `unroll`.
 
     Raises:
-      ValueError, TypeError: as `unroll`, or if `truncate_every` is below 1.
+      ValueError, TypeError: as in `unroll`, or if `truncate_every` is below 1.
 
     >>> import jax, jax.numpy as jnp
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
@@ -45,5 +45,5 @@ def truncated_unroll(
     Array([0., 0., 0., 0., 1.], dtype=float32)
     """
     check_steps("truncate_every", truncate_every)
-    sequence = chunked(sequence_of(cell), truncate_every, hand_over=lax.stop_gradient)
+    sequence = chunked(sequence_of(cell), truncate_every, pass_on=lax.stop_gradient)
     return run(sequence, cell, params, xs, lengths, resets, initial_state, False, time_major)

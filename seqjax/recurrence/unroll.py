@@ -1,4 +1,4 @@
-"""A cell over time.
+"""Runs a cell over time.
 
 `unroll` handles everything that does not depend on the cell (layout, padding, resets, direction, rematerialisation) and
 passes one rectangular batch to `seqjax.cells.sequence_of(cell)`.
@@ -32,29 +32,31 @@ def unroll(
 ) -> tuple[State, Float[Array, "... H"]]:
     """Runs a cell over the `T` steps of a batch of sequences.
 
-    A step at or beyond a row's length changes neither state nor gradient, its output is zero, and nothing that stands
-    there, NaN included, reaches a result. A row of length 0 ends in its initial state.
+    A step at or beyond a row's length changes neither the state nor the gradient, and its output is zero. No value in
+    the padding reaches a result, not even NaN. A row of length 0 ends in its initial state.
 
     Args:
       cell: the cell.
       params: its parameters.
-      xs: inputs [*B, T, I], with any number of batch axes `*B`, none included.
-      lengths: number of steps of each row, [*B], above `T` the same as `T`, below 0 as 0; `T` for all if None.
-      resets: [*B, T], true at the first step of each of several sequences packed into one row. The state starts anew
-        there, from the cell's own initial state; in reverse it does so at the last step of each.
-      initial_state: state to start from, leaves [*B, ...]; the cell's own if None.
-      reverse: from the last step of each row to its first. Outputs stand where their inputs do.
-      time_major: `xs`, `resets` and the outputs are [T, *B, ...].
-      remat_every: for the gradient, keep the state only every so many steps and compute the steps between a second
-        time: the memory of `T / remat_every` states and `remat_every` steps instead of `T` steps (Chen et al. 2016).
+      xs: inputs [*B, T, I], with any number of batch axes `*B`, including none.
+      lengths: number of steps of each row, [*B]; `T` for all rows if None. Values above `T` act as `T`, and values
+        below 0 as 0.
+      resets: [*B, T], true at the first step of each of several sequences packed into one row. The state restarts there
+        from the cell's own initial state; in reverse, it restarts at the last step of each sequence.
+      initial_state: state to start from, leaves [*B, ...]; the cell's own initial state if None.
+      reverse: run from the last step of each row to its first. Each output stays at the position of its input.
+      time_major: whether `xs`, `resets` and the outputs are [T, *B, ...].
+      remat_every: for the gradient, store the state only every `remat_every` steps and recompute the steps in between.
+        This takes the memory of `T / remat_every` states and `remat_every` steps instead of `T` steps (Chen et al.
+        2016).
 
     Returns:
       The final state, leaves [*B, ...], and the outputs [*B, T, H].
 
     Raises:
       ValueError: if a shape or a size does not fit.
-      TypeError: if `cell` is no cell, if a dtype does not fit, if the state has another structure than the cell's, or
-        if the cell's step returns another than it took.
+      TypeError: if `cell` is not a Cell, if a dtype does not fit, if the structure of `initial_state` differs from that
+        of the cell's state, or if the step returns a state of another structure than it took.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")
@@ -74,33 +76,33 @@ def unroll(
 
 
 class Path(NamedTuple):
-    """The way that `unroll` takes through a sequence."""
+    """How `unroll` runs a sequence, and why."""
 
     way: Literal["sequence", "scan"]
     reason: str
 
 
 def path_of(cell: Cell, *, remat_every: int | None = None) -> Path:
-    """Tells which way `unroll` takes through a sequence, and why; computes nothing.
+    """Returns whether `unroll` uses `cell.sequence` or a scan over `cell.step`, and why; runs nothing.
 
-    A cell made of others, such as a stack, can have a sequence that scans one of them; ask for the path of each.
+    The sequence of a composite cell, such as a stack, may scan one of its parts. Call this function on each part.
 
     Args:
       cell, remat_every: as in `unroll`.
 
     >>> from seqjax.cells import lstm
     >>> path_of(lstm(hidden_size=8))
-    Path(way='sequence', reason='the cell has a sequence of its own')
+    Path(way='sequence', reason='cell.sequence is set')
     >>> path_of(lstm(hidden_size=8, peepholes=True))
     Path(way='scan', reason='cell.sequence is None')
     """
     check_cell(cell)
-    path = Path("sequence", "the cell has a sequence of its own")
+    path = Path("sequence", "cell.sequence is set")
     if cell.sequence is None:
         path = Path("scan", "cell.sequence is None")
     if remat_every is None:
         return path
-    return Path(path.way, f"{path.reason}; remat_every: {remat_every} steps at a time, computed again for the gradient")
+    return Path(path.way, f"{path.reason}; remat_every: {remat_every} steps at a time, recomputed for the gradient")
 
 
 def run(
@@ -114,7 +116,7 @@ def run(
     reverse: bool,
     time_major: bool,
 ) -> tuple[State, Array]:
-    """Brings the arguments of `unroll` into the form that `sequence` takes, and its results back."""
+    """Converts the arguments of `unroll` to those of `sequence`, and converts the results back."""
     if not isinstance(xs, jax.Array | np.ndarray):
         raise TypeError(f"xs: expected an array [*B, T, I], got {type(xs).__name__}")
     if xs.ndim < 2:
@@ -142,7 +144,7 @@ def run(
         valid = jnp.arange(steps) < lengths[:, None]
         xs = jnp.where(valid[..., None], xs, 0)
         resets = None if resets is None else resets & valid
-    if resets is not None and reverse:  # a sequence ends where the next one begins
+    if resets is not None and reverse:  # a sequence ends one step before the next one begins
         resets = jnp.concatenate([resets[:, 1:], jnp.zeros_like(resets[:, :1])], axis=1)
     final_state, ys = sequence(params, state, restart, xs, valid, resets, reverse=reverse)
     if valid is not None:

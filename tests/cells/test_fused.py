@@ -130,10 +130,10 @@ def test_forward_mode_is_refused_and_left_to_the_scan():
 @pytest.mark.parametrize(
     ("cell", "way", "reason"),
     [
-        (seqjax.simple_rnn(H), "sequence", "of its own"),
-        (seqjax.gru(H, reset_after=True), "sequence", "of its own"),
-        (seqjax.learned_initial_state(seqjax.gru(H)), "sequence", "of its own"),
-        (seqjax.stack([seqjax.gru(H)]), "sequence", "of its own"),
+        (seqjax.simple_rnn(H), "sequence", "is set"),
+        (seqjax.gru(H, reset_after=True), "sequence", "is set"),
+        (seqjax.learned_initial_state(seqjax.gru(H)), "sequence", "is set"),
+        (seqjax.stack([seqjax.gru(H)]), "sequence", "is set"),
         (seqjax.jordan_rnn(H, F), "scan", "is None"),
         (seqjax.layer_norm(seqjax.gru(H)), "scan", "is None"),
         *[

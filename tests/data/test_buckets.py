@@ -126,7 +126,7 @@ def test_evaluation_reads_in_order_and_says_which(lengths, num_buckets, batch_si
     "source_lengths, target_lengths, sizes, message",
     [
         ([], [], {"num_buckets": 1, "batch_size": 1}, "source_lengths: expected at least one example, got none"),
-        ([1, 2], [1], {"num_buckets": 1, "batch_size": 1}, "target_lengths: expected 2, one a source, got 1"),
+        ([1, 2], [1], {"num_buckets": 1, "batch_size": 1}, "target_lengths: expected 2, one per source, got 1"),
         ([1, 0], [1, 1], {"num_buckets": 1, "batch_size": 1}, "source_lengths: .* got 0 in example 1"),
         ([1, 1], [-3, 1], {"num_buckets": 1, "batch_size": 1}, "target_lengths: .* got -3 in example 0"),
         ([1], [1], {"num_buckets": 0, "batch_size": 1}, "num_buckets: .* got 0"),
@@ -143,7 +143,7 @@ def test_bad_lengths(source_lengths, target_lengths, sizes, message):
     [
         ([(2, 2), (3, 3)], {"position": -1}, "position: .* got -1"),
         ([(2, 2), (3, 3)], {"position": 0, "seed": -1}, "seed: .* got -1"),
-        ([(2, 2)], {"position": 0}, "sources: expected the 2 examples that the buckets were made for, got 1"),
+        ([(2, 2)], {"position": 0}, "sources: expected the 2 examples of the buckets, got 1"),
         ([(2, 2), (3, 4)], {"position": 0}, "targets: expected at most 3 ids in example 1, got 4"),
     ],
 )

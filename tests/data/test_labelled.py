@@ -90,11 +90,11 @@ def test_an_absent_folder_is_not_an_empty_one(tmp_path):
     "texts, message",
     [
         ({}, "expected a folder of files <class>/<name>.txt, got none"),
-        ({"games/0": "chess"}, "train: expected texts of two classes or more, got 1"),
-        ({"games/0": "chess", "weather/0": "rain"}, r"validation: empty: no class has enough texts to be .* \(1\)"),
+        ({"games/0": "chess"}, "train: expected texts of at least two classes, got 1"),
+        ({"games/0": "chess", "weather/0": "rain"}, r"validation: empty: no class has enough texts to split \(1\)"),
         (TEXTS | {"games/0": " \n"}, "games/0.txt: expected a text, got an empty file"),
         (TEXTS | {"games/0": b"ch\xe9ss"}, r"games/0.txt: line 1, byte 3: not UTF-8 \(0xe9\)"),
-        (TEXTS | {"weather/x": "games 3"}, r"weather/x.txt: the same text as .*games/03.txt, of another class"),
+        (TEXTS | {"weather/x": "games 3"}, r"weather/x.txt: the same text as .*games/03.txt, in another class"),
     ],
 )
 def test_folders_that_do_not_fit(tmp_path, texts, message):
@@ -105,11 +105,11 @@ def test_folders_that_do_not_fit(tmp_path, texts, message):
 @pytest.mark.parametrize(
     "config, text, label, message",
     [
-        ("labelled", "text", "stars", r"text: expected a feature of type Text, \['words'\], got 'text'"),
-        ("labelled", "words", "words", r"label: expected a feature of type ClassLabel, \['stars'\], got 'words'"),
+        ("labelled", "text", "stars", r"text: expected a Text feature \(available: \['words'\]\), got 'text'"),
+        ("labelled", "words", "words", r"label: expected a ClassLabel feature \(available: \['stars'\]\), got 'words'"),
         ("no_train", "words", "stars", r"expected a split 'train', got \['test'\]"),
-        ("glue", "words", "stars", "test: stars: expected a class of each text, got -1"),
-        ("short", "words", "stars", r"validation: empty: no class has enough texts to be cut into parts \(2\)"),
+        ("glue", "words", "stars", "test: stars: expected a class for each text, got -1"),
+        ("short", "words", "stars", r"validation: empty: no class has enough texts to split \(2\)"),
     ],
 )
 def test_data_sets_that_do_not_fit(tmp_path, config, text, label, message):

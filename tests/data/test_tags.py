@@ -46,9 +46,13 @@ def test_sentences_in_order_without_the_empty_ones_and_parts_cut_from_the_end(tm
 @pytest.mark.parametrize(
     "config, names, message",
     [
-        ("labels", {}, r"tags: expected one of the sequences \['tokens', 'pos'\], got 'tags'"),
-        ("labels", {"tags": "id"}, r"tags: expected one of the sequences \['tokens', 'pos'\], got 'id'"),
-        ("labels", {"words": "pos", "tags": "pos"}, r"words: expected one of the sequences \['tokens'\], got 'pos'"),
+        ("labels", {}, r"tags: expected one of the sequence features \['tokens', 'pos'\], got 'tags'"),
+        ("labels", {"tags": "id"}, r"tags: expected one of the sequence features \['tokens', 'pos'\], got 'id'"),
+        (
+            "labels",
+            {"words": "pos", "tags": "pos"},
+            r"words: expected one of the sequence features \['tokens'\], got 'pos'",
+        ),
         ("unequal", {"tags": "pos"}, "train, example 7: expected a tag for each word, got 3 words and 2 tags"),
         ("short", {"tags": "pos"}, r"validation: empty: .*too short \(3 examples\)"),
     ],

@@ -329,7 +329,7 @@ def test_float64(x64):
             TypeError,
             "coverage_penalty: expected it to return a scalar float",
         ),
-        ({"processors": (decoding.ban([0, 1, 2, 3]),)}, ValueError, r"no token to row\(s\) \[0, 1\]"),
+        ({"processors": (decoding.ban([0, 1, 2, 3]),)}, ValueError, r"no token for row\(s\) \[0, 1\]"),
     ],
 )
 def test_wrong_argument_is_named(wrong, error, message):

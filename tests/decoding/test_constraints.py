@@ -87,7 +87,7 @@ def test_rows_may_be_constrained_each_in_its_own_way(search):
         "exhaustive": decoding.exhaustive_search,
         "sample": lambda *a, **k: decoding.sample(jax.random.key(0), *a, **k),
     }[search]
-    with pytest.raises(ValueError, match=r"no token to row\(s\) \[0\]"):
+    with pytest.raises(ValueError, match=r"no token for row\(s\) \[0\]"):
         search(*arguments, **settings)  # row 0 is to type key 1, but its only token is banned
     context["digits"] = context["digits"].at[0].set(jnp.array([0, 0, -1]))
     decoded = search(*arguments, **settings)

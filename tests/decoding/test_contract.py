@@ -53,7 +53,7 @@ def test_wrong_argument_is_named(search, wrong, error, message):
 
 
 NO_SETTINGS = [
-    ({"max_length": 3.0}, "max_length: expected an int, known before anything is traced, got 3.0"),
+    ({"max_length": 3.0}, "max_length: expected an int, static under jit, got 3.0"),
     ({"max_length": True}, "max_length: expected an int"),
     ({"eos": jnp.array(1)}, "eos: expected an int"),
     ({"bos": [0, 0]}, "bos: expected a token or an array of tokens, got a list"),
@@ -64,7 +64,7 @@ NO_SETTINGS = [
     ({"coverage_penalty": 0.2}, "coverage_penalty: expected a function, got 0.2"),
     ({"beam_size": 2.0}, "beam_size: expected an int"),
     ({"n_best": 1.0}, "n_best: expected an int"),
-    ({"max_length": None}, "max_length: expected an int, known before anything is traced, got None"),
+    ({"max_length": None}, "max_length: expected an int, static under jit, got None"),
 ]
 
 

@@ -187,11 +187,11 @@ def test_new_values_compile_nothing_and_it_lowers(compilations, lowers):
     ("wrong", "message"),
     [
         ({"logits": jnp.zeros((2, 4, 3), int)}, r"logits: expected floats of shape \[B, T, V\], got int32"),
-        ({"lengths": jnp.array([1])}, r"lengths: expected the shape \(2,\), got \(1,\)"),
+        ({"lengths": jnp.array([1])}, r"lengths: expected shape \(2,\), got \(1,\)"),
         ({"blank": 3}, "blank: expected a symbol below 3, got 3"),
         ({"beam_size": 0}, "beam_size: expected at least 1, got 0"),
         ({"n_best": 4}, "n_best: expected at least 1 and at most beam_size, 3, got 4"),
-        ({"vocabulary": 4}, "language_model: expected 2 rows and 3 logits, as the frames have, got 2 and 4"),
+        ({"vocabulary": 4}, "language_model: expected 2 rows and 3 logits, as in the frames, got 2 and 4"),
     ],
 )
 def test_wrong_argument_is_named(wrong, message, unchecked):

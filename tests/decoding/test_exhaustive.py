@@ -50,7 +50,7 @@ def test_constraints_exclude_sequences():
 
     decoded = search(jnp.array([9]))
     np.testing.assert_allclose(jnp.exp(decoded.scores), [[0.343, 0, 0, 0]], rtol=1e-5)
-    with pytest.raises(ValueError, match=r"no token to row\(s\) \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"no token for row\(s\) \[1, 2\]"):
         search(jnp.array([9, 1, 2]))
 
 

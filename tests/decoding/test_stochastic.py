@@ -118,5 +118,5 @@ def test_new_values_compile_nothing_and_it_lowers(compilations, lowers):
 def test_wrong_argument_is_named():
     with pytest.raises(ValueError, match="num_samples: expected at least 1, got 0"):
         draw(0, 0, rows=1)
-    with pytest.raises(ValueError, match=r"no token to row\(s\) \[0\]"):
+    with pytest.raises(ValueError, match=r"no token for row\(s\) \[0\]"):
         draw(0, 2, rows=1, processors=(decoding.ban([0, 1, 2]),))

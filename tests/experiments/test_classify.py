@@ -16,7 +16,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("vaderSentiment")
 
 from experiments import classify, language_model
-from experiments.baselines import text_classification
+from experiments.baselines import text_classifiers
 from seqjax.data import LabelledSplits
 from seqjax.training import checkpoint
 
@@ -209,7 +209,7 @@ def test_letters_in_place_tell_what_no_ngram_does():
     texts = ["".join(letters) for letters in itertools.product("AC", repeat=7)]
     labelled = [(text, int(text[3] == "A")) for text in texts]
     splits = LabelledSplits(labelled[::2], labelled[1::4], labelled[3::4])
-    scores = text_classification.all_scores(splits, ["neither", "middle"])
+    scores = text_classifiers.all_scores(splits, ["neither", "middle"])
     assert scores["accuracy, logistic regression on letters by position"] == 1.0
     assert scores["accuracy, logistic regression on TF-IDF of letters"] < 0.9
     assert not any("VADER" in name for name in scores)
@@ -217,7 +217,7 @@ def test_letters_in_place_tell_what_no_ngram_does():
 
 def test_what_the_data_set_lacks_is_named(tmp_path, run_main):
     arguments = [f"--run_folder={tmp_path / 'run'}", *TINY]
-    with pytest.raises(ValueError, match=r"imdb_reviews/1.0.0: label: expected .* \['label'\], got 'stars'"):
+    with pytest.raises(ValueError, match=r"imdb_reviews.*: label: expected .* \(available: \['label'\]\), got 'stars'"):
         run_main(*arguments, "--label=stars")
     with pytest.raises(ValueError, match="--embedding_size=7: expected 4, as in the word vectors"):
         run_main(*arguments, "--embedding_size=7")

@@ -147,7 +147,7 @@ def test_gates_make_up_the_step():
 @pytest.mark.parametrize("cell", [simple_rnn(3), seqjax.lstm(3, peepholes=True), seqjax.lstm(3, coupled=True)])
 def test_gates_of_other_cells_are_refused(cell):
     params = cell.init(jax.random.key(0), input_size=2)
-    with pytest.raises(TypeError, match="^params: expected the parameters of a plain lstm or of a gru"):
+    with pytest.raises(TypeError, match="^params: expected the parameters of a plain lstm or gru, got"):
         gates(params, cell.initial_state(params), jnp.zeros(2))
 
 

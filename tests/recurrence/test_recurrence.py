@@ -508,9 +508,7 @@ def test_unroll_refuses_what_does_not_fit(cell, arguments, error, message, unche
 
 @pytest.mark.parametrize("cell", [seqjax.gru, 3, None])
 def test_unroll_refuses_what_is_no_cell(cell, unchecked):
-    with pytest.raises(
-        TypeError, match=r"^cell: expected a seqjax.Cell, such as seqjax.lstm\(hidden_size=8\), got"
-    ):
+    with pytest.raises(TypeError, match=r"^cell: expected a seqjax.Cell, such as seqjax.lstm\(hidden_size=8\), got"):
         unroll(cell, GRU.init(KEY, input_size=F), XS)
 
 
@@ -518,7 +516,7 @@ def test_unroll_refuses_what_is_no_cell(cell, unchecked):
     ("arguments", "error", "message"),
     [
         ({"merge": "max"}, ValueError, "merge: expected 'concat', 'sum' or 'mean', got 'max'"),
-        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: expected outputs of the same shape for 'sum'"),
+        ({"cells": (GRU, seqjax.gru(4)), "merge": "sum"}, ValueError, "merge: expected equal output shapes for sum"),
         ({"cells": GRU}, TypeError, "cells: expected a pair"),
         ({"params": GRU.init(jax.random.key(0), input_size=F)}, TypeError, "params: expected a pair"),
         ({"initial_state": jnp.zeros((2, 3))}, TypeError, "initial_state: expected a pair"),

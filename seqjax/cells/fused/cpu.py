@@ -1,4 +1,4 @@
-"""What XLA's compiler for CPUs is told of a step, so that it makes more of the machine; the results are the same."""
+"""Hints that make XLA compile a step to faster code on CPUs; the results are the same."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 
 def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Has the operations of `function`, up to eight of them, run one after the other on one thread.
+    """Makes the operations of `function`, up to eight of them, run one after another on one thread.
 
-    The runtime does so with a sequence of up to eight operations, and shares out longer ones among threads, which takes
-    longer than an operation of a small step. A function that is called, not inlined, is a sequence of its own.
+    The runtime does so for a sequence of up to eight operations. It distributes a longer sequence over threads, and
+    that takes longer than an operation of a small step. A function that is called, not inlined, is a separate sequence.
     """
 
     def on_cpu(*args: Any) -> Any:
@@ -23,23 +23,23 @@ def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: lax.platform_dependent(*args, cpu=on_cpu, default=function)
 
 
-def product_by_turned(v: Float[Array, "B M"], turned: Float[Array, "N M"]) -> Float[Array, "B N"]:
-    """Forms `v turned'` with the weights as the left factor, which is read as it lies in memory.
+def product_weights_left(v: Float[Array, "B M"], weights: Float[Array, "N M"]) -> Float[Array, "B N"]:
+    """Computes `v weights'` with the weights as the left factor, which XLA reads without a copy.
 
-    The right factor is first copied into another order, in each step again; that is much of the time if `v` is small.
+    XLA copies the right factor into another memory layout at every step, which takes much of the time if `v` is small.
     """
 
-    def on_cpu(v: Array, turned: Array) -> Array:
-        product = lax.dot_general(turned, v, (((1,), (1,)), ((), ())))
-        return lax.optimization_barrier(product).T  # without the barrier, XLA takes the factors the other way round
+    def on_cpu(v: Array, weights: Array) -> Array:
+        product = lax.dot_general(weights, v, (((1,), (1,)), ((), ())))
+        return lax.optimization_barrier(product).T  # without the barrier, XLA swaps the factors
 
-    return lax.platform_dependent(v, turned, cpu=on_cpu, default=lambda v, turned: v @ turned.T)
+    return lax.platform_dependent(v, weights, cpu=on_cpu, default=lambda v, weights: v @ weights.T)
 
 
 def product_by_convolution(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
-    """Forms `xs weights` as a convolution that looks at one step at a time.
+    """Computes `xs weights` as a convolution whose window is one step.
 
-    XLA leaves convolutions to another library than products, which is the faster one where the sums are long.
+    XLA uses different libraries for convolutions and products. The one for convolutions is faster if the sums are long.
     """
 
     def on_cpu(xs: Array, weights: Array) -> Array:

@@ -1,7 +1,8 @@
-"""The gated recurrent unit of Cho et al. (2014) over a whole sequence; its equations stand in `seqjax.gru`.
+"""The gated recurrent unit of Cho et al. (2014) over a whole sequence; see `seqjax.gru` for the equations.
 
-With the reset before the recurrent product, gates and candidate need a product each, the second of `r * h`. With the
-reset after it, they need one of the input and one of the state, for the reset gate multiplies but `U_n h + d`.
+With the reset before the recurrent product, the gates and the candidate need one product each, and the second one reads
+`r * h`. With the reset after it, they need one product of the input and one of the state, because the reset gate
+multiplies only `U_n h + d`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from seqjax.cells.fused.loop import Equations, Gates, Kernel, Step, run, sigmoid
 
 
 def gru_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
-    """Runs a gated recurrent unit with either of the two resets."""
+    """Runs a gated recurrent unit with the reset before or after the recurrent product."""
     w, u, b, d = params
     if d is not None:
         of_x_and_h = [Kernel(w, None, b), Kernel(None, u, jnp.pad(d, (b.size - d.size, 0)))]

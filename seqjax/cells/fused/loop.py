@@ -1,12 +1,13 @@
-"""The loop over the steps of a sequence, forward and backward, for a cell that brings the gradient of one step.
+"""The forward and backward loops over the steps of a sequence, for a cell that provides the gradient of one step.
 
-All that such a cell does with its parameters is to form products of its input `x` and of a vector `v`, its hidden
-state or one made of it:
+Such a cell uses its parameters only in products with its input `x` and a vector `v`, which is its hidden state or is
+computed from it:
 
     z = W x + U v + b
 
-Of each product the loop keeps `v`, once for all products that read it, and the gradient of `z`. Their outer products,
-summed over all steps and rows, are the gradient of `U`; those of `x` and the gradient of `z` are the gradient of `W`.
+For each product, the loop stores the gradient of `z` and also `v`, once for all products that read it. Their outer
+products, summed over all steps and rows, are the gradient of `U`. The outer products of `x` and the gradient of `z` are
+the gradient of `W`.
 """
 
 import math
@@ -19,18 +20,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from seqjax.cells.fused.cpu import in_order, product_by_convolution, product_by_turned
+from seqjax.cells.fused.cpu import in_order, product_by_convolution, product_weights_left
 
 State = Any  # leaves [B, H]
 Gates = Sequence[Array]  # each [B, H]
 
 
 class Step(NamedTuple):
-    """What a step leaves."""
+    """The results of one step."""
 
     y: Float[Array, "B H"]
-    vs: tuple[Array, ...]  # each [B, H]: what its products read beside the input
-    saved: Any  # what its gradient reads beside these, leaves [B, H]
+    vs: tuple[Array, ...]  # each [B, H], read by its products besides the input
+    saved: Any  # leaves [B, H], read by its gradient besides these
 
 
 class Equations(NamedTuple):
@@ -40,12 +41,12 @@ class Equations(NamedTuple):
     step: Callable[[Sequence[Callable[..., Gates]], State], tuple[State, Step]]
     # (gates of d_z -> d_v of each product, d_next_state, d_y, left) -> (d_state, gates of each d_z)
     step_back: Callable[[Sequence[Callable[..., Array]], State, Array, Step], tuple[State, Sequence[Gates]]]
-    # for each product, which of vs it reads; None if it only reads the input
+    # for each product, the index in vs that it reads; None if it reads only the input
     reads: tuple[int | None, ...]
 
 
 class Kernel(NamedTuple):
-    """The parameters of one product; without `w` if it does not read the input, without `u` if it only does."""
+    """The parameters of one product; `w` is None if it does not read the input, `u` if it reads only the input."""
 
     w: Float[Array, "I G"] | None
     u: Float[Array, "H G"] | None
@@ -53,7 +54,7 @@ class Kernel(NamedTuple):
 
 
 def sigmoid_back(gate: Array, d_gate: Array) -> Array:
-    """The gradient of `z` where `gate = sigmoid(z)`."""
+    """Returns the gradient of `z`, where `gate = sigmoid(z)`."""
     return d_gate * gate * (1 - gate)
 
 
@@ -68,14 +69,14 @@ def run(
     *,
     reverse: bool,
 ) -> tuple[State, Float[Array, "B T H"]]:
-    """Runs a cell over a sequence; the contract stands in `seqjax.recurrence`."""
+    """Runs a cell over a sequence, under the contract in `seqjax.cells.sequence`."""
     if xs.shape[1] == 0:
         return state, _over_all_steps(state, xs)
     return _loop(equations, reverse, kernels, state, restart, xs.astype(kernels[0].b.dtype), valid, resets)
 
 
 def _over_all_steps(state: State, xs: Float[Array, "B T I"]) -> Float[Array, "B T H"]:
-    """Makes an array for something like the hidden state at each step, yet to be filled."""
+    """Returns an uninitialised array with a vector of the hidden size for each step."""
     h = jax.tree.leaves(state)[0]
     return lax.empty((*xs.shape[:2], h.shape[-1]), h.dtype)
 
@@ -90,10 +91,10 @@ def _over_time(
     reverse: bool,
     ordered: bool,
 ) -> tuple[Any, Any, Any]:
-    """Scans `step(carry, input, stacked) -> (carry, output, stacked)` over arrays [B, T, ...] without turning them.
+    """Scans `step(carry, input, stacked) -> (carry, output, stacked)` over [B, T, ...] without transposing.
 
-    Each input is cut out of its array, each output is put into one, whose values before do not matter. What nothing but
-    another loop reads, `stacked`, is [T, B, ...]. `ordered` has the operations of a step run in order.
+    Each input is sliced from its array. Each output is written into an array, whose previous values do not matter.
+    `stacked` is [T, B, ...], because only another loop reads it. `ordered` makes the operations of a step run in order.
     """
     steps = jax.tree.leaves(inputs)[0].shape[1]
 
@@ -110,7 +111,7 @@ def _over_time(
         put = partial(lax.dynamic_update_index_in_dim, index=t, axis=1)
         return (carry, jax.tree.map(put, outputs, output)), stacked
 
-    # unsigned, for a signed index may count from the end, which is looked at in each step
+    # unsigned, because a signed index may count from the end, which JAX would check at every step
     times = jnp.arange(steps, dtype=jnp.uint32)
     (carry, outputs), stacked = lax.scan(body, (carry, outputs), (times, stacked), reverse=reverse)
     return carry, outputs, stacked
@@ -130,13 +131,15 @@ def _forward(
     rows, hidden_size = jax.tree.leaves(state)[0].shape
     hoisted = _hoists_input(rows)
     x_products = [xs @ w if hoisted and w is not None else None for w, _, _ in kernels]
-    turned = [_turned(kernel, rows, hidden_size) for kernel in kernels]
+    weights_left = [_weights_left(kernel, rows, hidden_size) for kernel in kernels]
 
-    def product(kernel: Kernel, turned: Array | None, wx: Array | None, x: Array, v: Array | None = None) -> Gates:
+    def product(
+        kernel: Kernel, weights_left: Array | None, wx: Array | None, x: Array, v: Array | None = None
+    ) -> Gates:
         z = kernel.b
-        if turned is not None:
+        if weights_left is not None:
             assert v is not None
-            z = z + product_by_turned(jnp.concatenate([x, v], axis=-1), turned)
+            z = z + product_weights_left(jnp.concatenate([x, v], axis=-1), weights_left)
         else:
             if kernel.w is not None:
                 z = z + (x @ kernel.w if wx is None else wx)
@@ -149,7 +152,7 @@ def _forward(
         x, x_products, valid, reset = inputs
         if reset is not None:
             state = _where(reset, restart, state)
-        products = [partial(product, *prepared, x) for prepared in zip(kernels, turned, x_products, strict=True)]
+        products = [partial(product, *prepared, x) for prepared in zip(kernels, weights_left, x_products, strict=True)]
         next_state, (y, vs, saved) = equations.step(products, state)
         if valid is not None:
             next_state = _where(valid, next_state, state)
@@ -164,20 +167,25 @@ def _forward(
 
 
 def _hoists_input(batch_size: int) -> bool:
-    """Tells whether `W x` is formed for all steps before the loop.
+    """Returns whether to compute `W x` for all steps before the loop.
 
-    That makes one large product of many narrow ones, but an array of its own to write and to read. It pays where each
-    step reads the kernels for a single row.
+    That replaces many narrow products with a large one, but writes and reads an extra array. It is faster if each step
+    reads the kernels for a single row.
     """
     return batch_size == 1
 
 
-def _turned(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Array, "G M"] | None:
-    """Turns the weights of a product of both input and state, M = I + H, where they better stand on the left.
+def _weights_left(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Array, "G M"] | None:
+    """Transposes the weights of a product of input and state, M = I + H, if they are better as the left factor.
 
-    With 32 rows of 256 units or more that takes 0.75 to 0.95 of the time forward, and 0.9 to 1.0 with gradient, of an
-    LSTM, whose product has four gates; a GRU, with two, needs a state as large as 64 rows of 512. With less it takes up
-    to 1.5 times.
+    A large product is faster with the weights on the left, a small one slower. The batch must have at least 32 rows,
+    the state at least 256 units, and rows times units must reach a limit that depends on the gates in the product:
+
+        4 gates (LSTM)    32 * 256
+        2 gates (GRU)     64 * 512
+        others            never
+
+    Returns None if the weights are better as the right factor.
     """
     w, u, b = kernel
     least_size = {4: 32 * 256, 2: 64 * 512}.get(b.size // hidden_size, math.inf)
@@ -187,9 +195,9 @@ def _turned(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Array, "
 
 
 def _is_small(batch_size: int, hidden_size: int) -> bool:
-    """Tells whether a step that keeps nothing for the gradient takes so little that its operations better run in order.
+    """Returns whether a step that stores nothing for the gradient is so small that its operations should run in order.
 
-    A GRU of 8 rows and 64 units then takes 0.55 of the time, one of 16 rows and 128 units 0.85.
+    Distributing the operations of such a step over threads takes longer than the operations themselves.
     """
     return batch_size * hidden_size <= 4096
 
@@ -248,12 +256,12 @@ _loop.defvjp(_loop_forward, _loop_backward)
 
 
 def _outer_products(vs: Float[Array, "B T M"], d_zs: Float[Array, "B T N"]) -> Float[Array, "M N"]:
-    """Sums `v d_z'` over steps and rows, in that order: einsum takes the other, and copies both arrays to do so."""
+    """Sums `v d_z'` over steps and rows, in that order; einsum uses the other order and copies both arrays."""
     return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())))
 
 
 def _inputs_back(d_z: Float[Array, "B T G"], w: Float[Array, "I G"]) -> Float[Array, "B T I"]:
-    """Forms the gradient of the inputs; a convolution takes 0.85 of the time from 2048 columns, as of 512 units."""
+    """Computes the gradient of the inputs; from 2048 columns (an LSTM of 512 units), a convolution is faster."""
     return product_by_convolution(d_z, w.T) if w.shape[1] >= 2048 else d_z @ w.T
 
 

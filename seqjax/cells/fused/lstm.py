@@ -1,4 +1,4 @@
-"""The LSTM of Hochreiter and Schmidhuber (1997) over a whole sequence; its equations stand in `seqjax.lstm`."""
+"""The LSTM of Hochreiter and Schmidhuber (1997) over a whole sequence; see `seqjax.lstm` for the equations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from seqjax.cells.fused.loop import Equations, Gates, Kernel, State, Step, run, 
 
 
 def lstm_sequence(params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
-    """Runs an LSTM without peepholes, projection, coupling and clipping."""
+    """Runs an LSTM without peepholes, projection, coupling or clipping."""
     w, u, b, _, _ = params
     return run(_EQUATIONS, [Kernel(w, u, b)], *args, reverse=reverse)
 

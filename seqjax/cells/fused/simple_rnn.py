@@ -1,4 +1,4 @@
-"""The simple recurrent network of Elman (1990) over a whole sequence; its equation stands in `seqjax.simple_rnn`."""
+"""The simple recurrent network of Elman (1990) over a whole sequence; see `seqjax.simple_rnn` for the equation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from experiments.baselines import compression
+from experiments.baselines import compressors
 
 COMPRESSORS = pytest.mark.parametrize(
-    "bits_per_character", [compression.ppmd_bits_per_character, compression.xz_bits_per_character]
+    "bits_per_character", [compressors.ppmd_bits_per_character, compressors.xz_bits_per_character]
 )
 LETTERS = "".join(np.random.default_rng(0).choice(list("abcdefghijklmnop"), 5000))  # 4 bits each
 CYRILLIC = LETTERS.translate({ord(c): ord(c) + 0x3D0 for c in set(LETTERS)})
@@ -28,7 +28,7 @@ def test_bits_are_counted_by_character_not_by_byte(bits_per_character):
 
 
 def test_ppmd_looks_back_as_far_as_its_order():
-    bits = {order: compression.ppmd_bits_per_character(LETTERS, LETTERS, order=order) for order in (2, 6)}
+    bits = {order: compressors.ppmd_bits_per_character(LETTERS, LETTERS, order=order) for order in (2, 6)}
     assert bits[6] < 0.5 < 2 < bits[2]
 
 

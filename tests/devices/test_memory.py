@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import json, resource, sys
-from seqjax.devices.allocation import keep_freed_memory
+from seqjax.devices.memory import keep_freed_memory
 
 def faults():
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
