@@ -49,8 +49,8 @@ def make_buckets(
 
         cost(run) = ceil(n / B) B (max s + max t),
 
-    and a dynamic program finds the cuts of least total cost. No example is truncated. On CMUdict, ordering by
-    `s + t` would leave more padding.
+    and a dynamic program finds the cuts of least total cost. No example is truncated. On CMUdict, ordering
+    by `s + t` instead leaves more padding.
 
     Args:
       source_lengths: the length of each source, at least 1.

@@ -6,7 +6,7 @@ from seqjax.data.splits import cut_missing_parts, read_splits
 
 
 class TaggedSentence(NamedTuple):
-    """The words of a sentence and one tag for each of them."""
+    """The words of a sentence and one tag for each word."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]

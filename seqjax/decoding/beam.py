@@ -6,8 +6,8 @@ At each step the `K` hypotheses of an example and the `V` tokens make K V candid
 - A candidate that ends with `eos` is finished if it is among the best K of all. A beam of 1 is therefore greedy search.
 - Hypotheses alive at the maximum length finish there, without `eos`, and are ranked by the same rule as the others.
 - An example is done when the best score that its living hypotheses can still reach (see `penalties`) is no better than
-  the worst of its `n_best` finished ones. The loop ends when all examples are done; until then it leaves the results of
-  those that are done unchanged.
+  the worst of its `n_best` finished ones. The loop ends when all examples are done. The results of an example
+  no longer change once it is done.
 
 Each step records the token and the parent of every hypothesis and reorders only the states; the sequences are read
 backwards from this record once, at the end. The best of the K V candidates are among the best K + 1 tokens of each
@@ -81,7 +81,7 @@ def beam_search(
       bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
       max_length: the maximum number `L` of tokens, `eos` included.
-      n_best: how many sequences to return, at most `beam_size`; the more, the later the search can stop.
+      n_best: how many sequences to return, at most `beam_size`; a larger value can make the search stop later.
       length_penalty: `(log_prob, length) -> score` of scalars; must not fall as the log-probability rises.
       coverage_penalty: `(context, state) -> []` of one hypothesis, added to its score when it finishes; never positive.
       processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`; the

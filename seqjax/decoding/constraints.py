@@ -3,8 +3,8 @@
 Each factory returns a processor, `(context, history, logits) -> logits`. Pass a constraint that differs between the
 examples of a batch as a function of the context, `context -> array`; otherwise pass the array itself. A forbidden
 token gets minus infinity. The other tokens keep their log-probabilities, so that a search ranks them as the model
-does. In a chain, put constraints before `top_k` and similar processors: the tokens that survive a cut may all be
-forbidden by a later constraint.
+does. In a chain, put constraints before `top_k` and similar processors, because a later constraint may forbid every
+token that survives a cut.
 """
 
 import functools

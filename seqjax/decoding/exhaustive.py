@@ -1,4 +1,4 @@
-"""Exhaustive search: scores every sequence of a small model; the reference that tests compare other searches with."""
+"""Exhaustive search: scores every sequence of a small model; the tests use it as the reference for other searches."""
 
 from collections.abc import Sequence
 from functools import partial

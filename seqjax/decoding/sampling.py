@@ -114,7 +114,7 @@ def sample(
       pad: the token that fills positions after the end.
 
     Returns:
-      The samples in the order drawn, not sorted, so that the sample at each place is a fair one. `log_probs` is
+      The samples in the order drawn, not sorted, so that the sample at each index is a fair draw. `log_probs` is
       log p(y | context) under the model, `scores` is log q(y | context) under the distribution sampled from. Without
       processors, the two are equal.
 

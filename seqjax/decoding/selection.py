@@ -1,7 +1,7 @@
 """Exact maximum and top k of many values, in about one pass over them.
 
 Taking the maximum of each block of neighbours runs at memory speed; locating a value or selecting the k largest does
-not. Both searches therefore run only over the block maxima and inside the blocks these select. Ties go to the first
+not. Those two steps therefore see only the block maxima and the values of the selected blocks. Ties go to the first
 value.
 """
 

@@ -50,7 +50,7 @@ def stochastic_beam_search(
     Kool, van Hoof and Welling (2019), algorithm 1. Let phi be the log-probability of a sequence, and let its perturbed
     log-probability be G ~ Gumbel(phi), independent of all others. The `k` sequences with the largest G are a sample
     without replacement. A beam search finds them from the top down: the children of a prefix draw G ~ Gumbel(phi),
-    conditioned on their maximum being the G of the prefix (equation 11).
+    conditioned on their maximum being equal to the G of the prefix (equation 11).
 
     In an unbiased estimate of an expectation, a sampled sequence y has the weight exp(phi) / q(y), where q(y) = 1 -
     exp(-exp(phi - kappa)) is the probability that its G exceeds the threshold kappa. Draw one more sample and use its
