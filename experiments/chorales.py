@@ -3,14 +3,14 @@
     python -m experiments.chorales
 
 The script trains the model of `experiments.language_model` on chorales of J. S. Bach, transposed into all twelve keys.
-In the notation of the data set, a character is the pitch of one voice at one sixteenth note. The script reports the
-bits per step of held-out chorales, where a step is a sixteenth note of all four voices, and those of PPMd's n-gram
-models. It writes the model's music to the run folder, as `music.mid` and, if matplotlib is installed, as the piano roll
-`music.png`.
+In the notation of the data set, a character is the pitch of one voice during one sixteenth note. The script reports the
+bits per step of the model and of PPMd's n-gram models on held-out chorales, where a step is a sixteenth note in all
+four voices. It writes the model's music to the run folder, as `music.mid` and, if matplotlib is installed, as the
+piano roll `music.png`.
 
     --dataset=NAME          train on another TFDS data set of text in the same notation
     --sample_only --run_folder=FOLDER --seed=1
-                            write other music with a trained model
+                            write different music with a trained model
 
 The default run takes 0.8 minutes on two cores and reaches 2.595 bits per step; the best baseline, PPMd of order 16,
 reaches 3.104.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import mido
     from matplotlib.figure import Figure
 
-KEYS = (-5, 7)  # range of transpositions in semitones, without its upper end: the smallest that reach all twelve keys
+KEYS = (-5, 7)  # transpositions in semitones, upper end excluded: the smallest that reach all twelve keys
 BEATS_PER_MINUTE = 80
 VOICES = ("soprano", "alto", "tenor", "bass")
 CHOIR = 52  # General MIDI program, counted from 0
@@ -50,7 +50,7 @@ class Settings(language_model.Settings):
 
     dataset: str = "chorales"
     length: int = 68  # four quarters
-    epochs: float = 1.5  # each contains every chorale in twelve keys
+    epochs: float = 1.5  # an epoch contains every chorale in all twelve keys
     learning_rate: float = 8e-3
     characters: int = 17 * 64  # 64 quarters
     prompt: str | None = DOCUMENT_BREAK
@@ -58,7 +58,7 @@ class Settings(language_model.Settings):
 
 
 def in_all_keys(text: str) -> str:
-    """Joins a text in all twelve keys, the original key last."""
+    """Transposes a text to all twelve keys and joins the results; the original key is last."""
     return DOCUMENT_BREAK.join(transpose(text, semitones) for semitones in sorted(range(*KEYS), key=abs, reverse=True))
 
 
@@ -70,7 +70,8 @@ def first_chorale(text: str) -> str:
 def hold_bits_per_step(known: str, held_out: str) -> float:
     """Computes the bits per step of a baseline in which each voice holds its note or redraws it.
 
-    The probabilities of holding and of each note are the frequencies in the `known` text, separately for each voice.
+    The probabilities of holding and of each note are their frequencies in the `known` text, counted separately for each
+    voice.
 
     >>> round(hold_bits_per_step("mf]Zmf]Z" * 8, "mf]Zmf]Z"), 2)
     0.23

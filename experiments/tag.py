@@ -1,11 +1,11 @@
-"""Many to many, aligned: the part of speech of each word of a sentence.
+"""Many to many, aligned: the part of speech of each word in a sentence.
 
     python -m experiments.tag
 
-The script trains a bidirectional LSTM over the words of the Brown corpus, with all its 472 tags; a second LSTM reads
+The script trains a bidirectional LSTM over the words of the Brown corpus, with all 472 of its tags; a second LSTM reads
 the letters of each word. After each epoch it tags some validation sentences and draws the confusion matrix of the tags.
-At the end it reports the accuracy on the words of the test set and on those of them that do not occur in the training
-set, and that of a baseline, the most frequent tag of each word.
+At the end it reports the accuracy on all words of the test set and on those that do not occur in the training set, for
+the model and for a baseline, which chooses the most frequent tag of each word.
 
     --crf                   choose the tags of a sentence jointly
     --perceptron            also score the averaged perceptron, which takes minutes
@@ -64,7 +64,7 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
     word_size: int = setting(128, "Size of the embedding of a word.", at_least=1)
     letter_size: int = setting(32, "Size of the embedding of a letter.", at_least=1)
     letters_hidden_size: int = setting(64, "Size of the hidden state of the cell that reads letters.", at_least=1)
-    buckets: int = setting(4, "Maximum number of batch lengths; sentences of similar length share one.", at_least=1)
+    buckets: int = setting(4, "Maximum number of padded lengths; sentences of similar length share one.", at_least=1)
     perceptron: bool = option(False, "Also score the averaged perceptron, which takes minutes.")
     hidden_size: int = 128
     batch_size: int = 64
@@ -105,7 +105,7 @@ def make_model(settings: Settings, words: int, letters: int, tags: int) -> Tagge
 
 
 def make_loss(model: Tagger) -> LossFn:
-    """Makes the loss function: the negative log-likelihood per tag, of single tags or, with a CRF, of sentences."""
+    """Makes the loss function: the negative log-likelihood per tag, of each tag or, with a CRF, of whole sentences."""
 
     def loss_fn(params: Any, carry: tuple[()], batch: TagBatch, key: jax.Array | None) -> Any:
         random = {} if key is None else {"deterministic": False, "rngs": {"dropout": key}}
@@ -122,7 +122,7 @@ def make_loss(model: Tagger) -> LossFn:
 
 @partial(jax.jit, static_argnums=0)
 def best_tags(model: Tagger, params: Any, words: data.WordBatch, lengths: jax.Array) -> jax.Array:
-    """Returns the most probable tag of each word, or with a CRF the most probable tag sequence of each sentence."""
+    """Returns the most probable tag of each word, or, with a CRF, the best tag sequence of each sentence."""
     scores, field = model.apply(params, *words, lengths)
     return scores.argmax(axis=-1) if field is None else crf.viterbi(field, scores, lengths).tags
 
@@ -231,7 +231,7 @@ def make_task(settings: Settings, splits: data.TagSplits) -> Task:
 def accuracies(
     found: Sequence[Tags], sentences: Sequence[data.TaggedSentence], known: Collection[str]
 ) -> dict[str, float]:
-    """Returns the accuracy on all words and on words that are not in `known`, in percent; NaN if there are none."""
+    """Returns the accuracy in percent, on all words and on words not in `known` (NaN if there are no such words)."""
     pairs = [
         (guess == tag, word in known)
         for guesses, (words, tags) in zip(found, sentences, strict=True)
@@ -245,7 +245,7 @@ def accuracies(
 
 
 def describe(sentence: data.TaggedSentence, found: Tags) -> str:
-    """Formats a sentence as `word/tag`, or `word/tag[right tag]` where the tag is wrong."""
+    """Formats each word of a sentence as `word/tag`, or as `word/tag[correct tag]` where the tag is wrong."""
     return " ".join(
         f"{word}/{guess}" if guess == tag else f"{word}/{guess}[{tag}]"
         for word, tag, guess in zip(*sentence, found, strict=True)
@@ -253,7 +253,7 @@ def describe(sentence: data.TaggedSentence, found: Tags) -> str:
 
 
 def confusion_figure(found: Iterable[Tags], sentences: Iterable[data.TaggedSentence], count: int = 16) -> "Figure":
-    """Draws the confusion matrix of the `count` tags with the most mistakes, in percent of the words with each tag."""
+    """Draws the confusion matrix of the `count` tags with the most mistakes, in percent of each tag's words."""
     from seqjax.plots import confusion_matrix
 
     pairs = Counter(

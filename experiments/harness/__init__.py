@@ -1,1 +1,1 @@
-"""What every script shares: settings and flags, errors, signals, the run folder, the training loop; no task."""
+"""What scripts share, whatever their task: settings and flags, errors, signals, the run folder, the training loop."""

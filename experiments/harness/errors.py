@@ -1,4 +1,4 @@
-"""Errors of use: one line that names the flag and says what to do."""
+"""Usage errors: one line that names the flag and says what to do."""
 
 import contextlib
 import importlib.util
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class UsageError(ValueError):
-    """A flag, file, folder, prompt or installation that cannot be used; its message is one complete line."""
+    """Raised if a flag, file, folder, prompt or installation cannot be used; the message is one complete line."""
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def blame(flag: str, value: Any) -> Iterator[None]:
 
 
 def require(*modules: str, extra: str) -> None:
-    """Raises UsageError with the command that installs the extra, unless all of its modules can be imported.
+    """Raises UsageError with the command that installs the extra, unless all `modules` can be imported.
 
     >>> require("json", "a_module_nobody_has", extra="data")
     Traceback (most recent call last):

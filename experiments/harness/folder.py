@@ -1,10 +1,10 @@
 """The folder of a run.
 
-checkpoints/           the newest train states, with the settings and whatever else their use needs
+checkpoints/           the newest train states, with the settings and everything else needed to use them
 metrics.csv            step, seconds of training, name and value of each metric
 events.out.tfevents.*  the same for TensorBoard
 samples/               what the model wrote before the first step and after each epoch
-learning_curve.png     the task's metric over the steps, in training and validation, and other figures
+learning_curve.png     the task's metric over the steps, in training and validation; other figures are next to it
 result.json            command, minutes, machine, scores and baselines of the finished run
 """
 
@@ -42,12 +42,12 @@ def newest(folder: str | os.PathLike | None, *scripts: str, flag: str = "run_fol
     """Finds the newest intact checkpoint of a run.
 
     Args:
-      folder: the folder, None if the flag was not given.
+      folder: the folder; None if the flag was not given.
       scripts: the scripts whose runs can be used.
       flag: the flag that names the folder.
 
     Raises:
-      UsageError: if there is none, or if it is of another script.
+      UsageError: if there is none, or if another script wrote it.
     """
     of_scripts = " or ".join(f"experiments.{script}" for script in scripts)
     if folder is None:
@@ -75,7 +75,7 @@ def announce_damage(found: checkpoint.Checkpoint) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file under another name and renames it, so that it is never incomplete."""
+    """Writes a file under a temporary name, then renames it, so that the file is never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text)
@@ -83,7 +83,7 @@ def write(path: Path, text: str) -> None:
 
 
 def metric_log(folder: Path, step: int, seconds: Callable[[], float]) -> Callable[[int, Mapping[str, float]], None]:
-    """Opens the metrics of a run that continues after `step`, and drops what a killed run logged beyond it.
+    """Opens the metrics log of a run that continues after `step`, and drops what a killed run logged after it.
 
     Returns:
       The function `(step, metrics)` that logs to metrics.csv and TensorBoard.
@@ -114,7 +114,7 @@ def plots_are_possible() -> bool:
 
 
 def plot(folder: Path, metric: str, figures: Mapping[str, "Figure"]) -> None:
-    """Draws the learning curve of a metric, which needs two points, and the task's figures."""
+    """Draws the learning curve of a metric, which needs at least two points, and the task's figures."""
     from seqjax.plots import learning_curve
 
     curves: dict[str, list[tuple[int, float]]] = {}

@@ -1,4 +1,4 @@
-"""Runs a script: flags, the machine, signals, and errors in one line."""
+"""Runs a script: parses its flags, prepares the machine, handles signals, and prints usage errors as one line."""
 
 import os
 import sys
@@ -25,18 +25,18 @@ USAGE_ERROR, CLOSED_PIPE = 2, 128 + 13  # exit codes
 class Command:
     """Messages."""
 
-    traceback: bool = action(False, "Show where in the program an error of use was found.")
+    traceback: bool = action(False, "Show the traceback of a usage error.")
 
 
 def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] = ()) -> None:
     """Parses the flags into settings and calls `main` with them.
 
-    A `UsageError`, which the user can mend, is printed as one line on standard error, with exit code 2. Any other
-    exception keeps its traceback. SIGINT and SIGTERM end the process at once and in one line, unless `main` handles
-    them. A closed pipe (`| head -1`) ends it quietly.
+    A `UsageError`, which the user can fix, is printed as one line on standard error, with exit code 2. Any other
+    exception keeps its traceback. SIGINT and SIGTERM end the process at once with a one-line message, unless `main`
+    handles them. A closed pipe (`| head -1`) ends it quietly.
 
     Args:
-      main: the script's function.
+      main: the script's main function.
       config: its settings, a dataclass that derives from `Command`.
       needs: modules of the extra `data` that the script imports later.
     """
@@ -60,13 +60,13 @@ def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] =
         print(f"{script}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # because Python flushes stdout when it exits
         sys.exit(CLOSED_PIPE)
 
 
 def _prepare_machine(parsed: Any) -> None:
     """Sets up logging, memory, compilation and devices, before JAX is used."""
-    logging.set_verbosity(logging.ERROR)  # a damaged checkpoint is announced by the harness
+    logging.set_verbosity(logging.ERROR)  # the harness itself announces damaged checkpoints
     devices.keep_freed_memory()
     devices.compile_quickly()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

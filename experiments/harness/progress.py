@@ -1,4 +1,4 @@
-"""The progress bar of training: it shows when a step is being compiled, and its rate is that of the steps alone."""
+"""The progress bar of training: it shows when a step is being compiled, and its rate counts only the training steps."""
 
 import contextlib
 import time
@@ -26,7 +26,7 @@ def progress_bar(batches: Batches, first_step: int) -> tqdm:
 
 @contextlib.contextmanager
 def paused(bar: tqdm) -> Iterator[None]:
-    """Excludes the time that the block takes from the rate and the elapsed time of the bar."""
+    """Excludes the duration of the block from the bar's rate and elapsed time."""
     start = time.time()
     yield
     seconds = time.time() - start
@@ -35,7 +35,7 @@ def paused(bar: tqdm) -> Iterator[None]:
 
 
 def compilation_notice(bar: tqdm) -> Callable[[Any], contextlib.AbstractContextManager[None]]:
-    """Makes the context `notice(batch)` of a training step: a batch of new shapes is shown as "compiling"."""
+    """Makes the context manager `notice(batch)` for a training step: it shows "compiling" if a shape is new."""
     seen: set[tuple[tuple[int, ...], ...]] = set()
 
     @contextlib.contextmanager
@@ -55,7 +55,7 @@ def compilation_notice(bar: tqdm) -> Callable[[Any], contextlib.AbstractContextM
 
 @contextlib.contextmanager
 def compilations(name: str) -> Iterator[list[float]]:
-    """Collects the seconds of each compilation of the jitted function called `name`."""
+    """Collects the duration in seconds of each compilation of the jitted function called `name`."""
     seconds: list[float] = []
 
     def note(event: str, duration: float, **what: str | int) -> None:

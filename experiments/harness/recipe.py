@@ -1,7 +1,7 @@
-"""How every model here is trained: AdamW, linear warm-up, cosine decay, gradients clipped by their norm.
+"""How every model here is trained: AdamW with linear warm-up, cosine decay and gradient clipping by norm.
 
-Loshchilov and Hutter (2019) for the optimizer, Pascanu, Mikolov and Bengio (2013) for the clipping. Each script
-declares its own defaults.
+The optimizer is that of Loshchilov and Hutter (2019), and the clipping that of Pascanu, Mikolov and Bengio (2013). Each
+script declares its own defaults.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Layers:
 class Regularization:
     """Regularization."""
 
-    weight_drop: float = setting(0.0, "Share of recurrent weights dropped at each step.", at_least=0, below=1)
-    dropout: float = setting(0.1, "Share of features dropped between and after the layers.", at_least=0, below=1)
+    weight_drop: float = setting(0.0, "Fraction of recurrent weights dropped at each step.", at_least=0, below=1)
+    dropout: float = setting(0.1, "Fraction of features dropped between and after the layers.", at_least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Optimization:
 
     batch_size: int = setting(32, "Sequences in a batch.", at_least=1)
     epochs: float = setting(8.0, "Passes over the training set.", above=0)
-    learning_rate: float = setting(1e-3, "Peak, after linear warm-up; cosine decay to 1% of it.", at_least=0)
+    learning_rate: float = setting(1e-3, "Peak, after linear warm-up; then cosine decay to 1% of it.", at_least=0)
     warmup_steps: int = setting(100, "Steps of warm-up.", at_least=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
-    max_grad_norm: float = setting(1.0, "Norm at which the gradient is clipped; inf for never.", above=0, below=None)
+    max_grad_norm: float = setting(1.0, "Norm at which the gradient is clipped; inf disables it.", above=0, below=None)
 
 
 def make_optimizer(settings: Optimization, steps: int) -> optax.GradientTransformation:
     """Makes the optimizer of a run of `steps` steps.
 
     Raises:
-      UsageError: if there is no step.
+      UsageError: if there are no steps.
     """
     if steps < 1:
         raise UsageError(f"--epochs={settings.epochs}: expected enough for one batch, otherwise there is no step")

@@ -1,4 +1,4 @@
-"""Settings, declared once, in a frozen dataclass: flags, `--help` and the checkpoint's record are made from it.
+"""Settings, declared once, in a frozen dataclass, from which the flags, `--help` and the checkpoint's record are made.
 
     @dataclass(frozen=True)
     class Settings(recipe.Layers, Run):
@@ -11,7 +11,7 @@
 
 Each class is a group in `--help`, headed by its docstring. The three kinds of fields differ in what `--resume` does:
 
-    setting    makes the run what it is: recorded in the checkpoint, must not change
+    setting    defines the run: recorded in the checkpoint, must not change
     option     recorded in the checkpoint, may change
     action     what this one command does: not recorded
 """
@@ -38,7 +38,7 @@ Kind = Literal["setting", "option", "action"]
 
 
 class Declaration(NamedTuple):
-    """What a field declares beside its type and default."""
+    """What a field declares besides its type and default."""
 
     help: str
     kind: Kind
@@ -60,14 +60,14 @@ def setting(
     at_most: float | None = None,
     below: float | None = math.inf,
 ) -> Any:
-    """Declares a field that makes the run what it is.
+    """Declares a field that defines the run.
 
     Args:
-      default: its default.
+      default: the field's default.
       help: one sentence for `--help`.
       kind: see the module's docstring.
-      choices: the strings that are allowed.
-      at_least, above, at_most, below: bounds of a number; `below=None` allows infinity, NaN is never allowed.
+      choices: the allowed strings.
+      at_least, above, at_most, below: bounds of a number; `below=None` allows infinity; NaN is never allowed.
     """
     declaration = Declaration(help, kind, choices, at_least, above, at_most, below)
     return dataclasses.field(default=default, metadata={"declaration": declaration})
@@ -107,12 +107,12 @@ def fields(settings: type) -> Iterator[Field]:
 def parse(settings: type[S], arguments: Sequence[str], *, script: str) -> S:
     """Reads the settings of a command.
 
-    A flag that is not given has, in this order of precedence, the value recorded in the run of `--run_folder`, the
+    A flag that is not given takes, in this order of precedence, the value recorded in the run of `--run_folder`, the
     value that the method `adapted_defaults` derives from other fields, or the default of its field.
 
     Args:
       settings: the class.
-      arguments: flags as on a command line, without the program.
+      arguments: flags as on a command line, without the program's name.
       script: name of the script in `experiments`.
 
     Raises:
@@ -130,7 +130,7 @@ def parse(settings: type[S], arguments: Sequence[str], *, script: str) -> S:
 
 
 def adapted_defaults(settings: Any) -> Mapping[str, Any]:
-    """Returns the defaults that depend on other fields; a settings class that has any defines this method."""
+    """Returns the defaults that depend on other fields; a settings class that has any defines a method of this name."""
     return settings.adapted_defaults() if hasattr(settings, "adapted_defaults") else {}
 
 
@@ -140,12 +140,12 @@ def record(settings: Any) -> dict[str, Any]:
 
 
 def from_record(settings: type[S], recorded: Mapping[str, Any]) -> S:
-    """Makes settings from what a checkpoint recorded; a field that an older record lacks has its default."""
+    """Makes settings from what a checkpoint recorded; a field that an older record lacks gets its default."""
     return settings(**_known(settings, recorded))
 
 
 def command(script: str, settings: Any) -> str:
-    """Writes the command that repeats a run: every flag that differs from its default, except the actions.
+    """Formats the command that repeats a run: every flag that differs from its default, except the actions.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Settings:
@@ -168,7 +168,7 @@ def command(script: str, settings: Any) -> str:
 
 
 def help_text(settings: type, script: str, description: str) -> str:
-    """Writes what `--help` prints: the script's docstring, then its flags by group."""
+    """Formats what `--help` prints: the script's docstring, then its flags by group."""
     lines = [f"usage: python -m experiments.{script} [--flag=value ...]", "", description.strip()]
     group, indent, width = None, 26, 112
     for field in fields(settings):
@@ -188,7 +188,7 @@ def help_text(settings: type, script: str, description: str) -> str:
 
 
 def _type_of(hint: Any) -> type:
-    """Returns the type of a hint that is not None: `int` of `int | None`."""
+    """Returns the type in a hint that is not None: `int` for `int | None`."""
     if isinstance(hint, types.UnionType):
         [hint] = [part for part in typing.get_args(hint) if part is not types.NoneType]
     return hint
@@ -262,19 +262,19 @@ def _known(settings: type, recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recorded(settings: type, given: Mapping[str, Any], script: str) -> dict[str, Any]:
-    """Returns what the run of --run_folder recorded, if there is one."""
+    """Returns what the run in --run_folder recorded, if there is one."""
     if not any(field.name == "resume" for field in fields(settings)):
         return {}
     run_folder = given.get("run_folder")
     if given.get("resume") and run_folder is None:
-        raise UsageError("--resume: expected --run_folder=FOLDER as well, the run to go on with")
+        raise UsageError("--resume: expected --run_folder=FOLDER as well, the run to continue")
     if given.get("resume") or (run_folder is not None and folder.holds_run(run_folder)):
         return _known(settings, folder.newest(run_folder, script).metadata["settings"])
     return {}
 
 
 def _check_unchanged(settings: Any, recorded: Mapping[str, Any]) -> None:
-    """Raises UsageError if a setting of the run to resume is another one now."""
+    """Raises UsageError if a setting differs from that of the run to resume."""
     for field in fields(type(settings)):
         value = getattr(settings, field.name)
         if field.declaration.kind == "setting" and recorded.get(field.name, value) != value:

@@ -1,8 +1,8 @@
-"""SIGINT (Ctrl-C) and SIGTERM, answered at once whatever the program is doing.
+"""Handles SIGINT (Ctrl-C) and SIGTERM at once, whatever the program is doing.
 
 Python runs a signal handler only when the main thread is back in Python, which can take minutes while XLA compiles, and
-an exception raised there can be swallowed by a library's callback. So the handlers here do nothing. Python also writes
-the number of each signal to a socket the moment it arrives, and a thread that reads the socket answers.
+a library's callback can swallow an exception that the handler raises. The handlers here therefore do nothing. Python
+also writes the number of each signal to a socket the moment it arrives, and a thread that reads the socket reacts.
 """
 
 import contextlib
@@ -16,30 +16,30 @@ from typing import Any, NoReturn
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def quit_now(number: int, how_to_go_on: str = "") -> NoReturn:
+def quit_now(number: int, how_to_continue: str = "") -> NoReturn:
     """Ends the process with one line and the exit code of the signal; nothing else runs.
 
-    This is safe at any moment, like SIGKILL, because a run writes every file completely or not at all.
+    This is safe at any moment, as SIGKILL is, because a run writes every file completely or not at all.
     """
-    write_line(f"Stopped by {signal.Signals(number).name}." + (f" {how_to_go_on}" if how_to_go_on else ""))
+    write_line(f"Stopped by {signal.Signals(number).name}." + (f" {how_to_continue}" if how_to_continue else ""))
     os._exit(128 + number)
 
 
 def write_line(line: str) -> None:
-    """Writes a line to standard error, below a progress bar, without a lock that the main thread may hold."""
-    with contextlib.suppress(OSError):  # closed
+    """Writes a line to standard error, below a progress bar, without taking a lock that the main thread may hold."""
+    with contextlib.suppress(OSError):  # standard error is closed
         os.write(2, f"{os.linesep if os.isatty(2) else ''}{line}{os.linesep}".encode())
 
 
 def quit_during_imports() -> None:
-    """Makes SIGINT and SIGTERM end the process quietly from now on, until `answered` takes over."""
+    """Makes SIGINT and SIGTERM end the process without a traceback from now on, until `answered` takes over."""
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _: quit_now(number))
 
 
 @contextlib.contextmanager
 def answered(answer: Callable[[int], None]) -> Iterator[None]:
-    """Calls `answer` with the number of each SIGINT or SIGTERM as soon as it arrives, in a thread of its own."""
+    """Calls `answer` with the number of each SIGINT or SIGTERM as soon as it arrives, in a separate thread."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
 
@@ -64,13 +64,13 @@ def answered(answer: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_after_this_step(how_to_go_on: str) -> Iterator[list[signal.Signals]]:
+def stop_after_this_step(how_to_continue: str) -> Iterator[list[signal.Signals]]:
     """Collects the first signal for the training loop to see; a second one ends the process."""
     received: list[signal.Signals] = []
 
     def note(number: int) -> None:
         if received:
-            quit_now(number, how_to_go_on)
+            quit_now(number, how_to_continue)
         received.append(signal.Signals(number))
         write_line(f"{received[0].name}: stopping after this step; again stops now.")
 
@@ -79,4 +79,4 @@ def stop_after_this_step(how_to_go_on: str) -> Iterator[list[signal.Signals]]:
 
 
 def _do_nothing(number: int, frame: Any) -> None:
-    """The handler that makes Python write the signal's number to the socket."""
+    """Does nothing; Python writes a signal's number to the socket only if a handler is installed."""

@@ -1,4 +1,4 @@
-"""The tables of results: `python -m experiments.harness.table` writes them into the pages from the recorded runs."""
+"""The tables of results, which `python -m experiments.harness.table` writes into the pages from the recorded runs."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def short_table(results: list[dict[str, Any]]) -> str:
 
 
 def short_row(result: Mapping[str, Any]) -> list[str]:
-    """Returns task, measure, best score, best baseline and minutes, by the first measure that baselines have."""
+    """Returns task, measure, best score, best baseline and minutes, for the first measure of the baselines."""
     measure = next(iter(result["baselines"])).partition(", ")[0]
     scores, baselines = (figures_of(result[part], measure) for part in ("scores", "baselines"))
     best = max if measure in result["higher_is_better"] else min
@@ -47,7 +47,7 @@ def short_row(result: Mapping[str, Any]) -> list[str]:
 
 
 def figures_of(figures: Mapping[str, float], measure: str) -> dict[str, float]:
-    """Selects the figures of one measure, by the rest of their names.
+    """Selects the values of one measure, keyed by the rest of their names.
 
     >>> figures_of({"BLEU, beam 1": 15.8, "chrF, beam 1": 38.0, "BLEU, beam 5": 16.2}, "BLEU")
     {'beam 1': 15.8, 'beam 5': 16.2}
@@ -57,7 +57,7 @@ def figures_of(figures: Mapping[str, float], measure: str) -> dict[str, float]:
 
 
 def figure(value: float) -> str:
-    """Writes a figure with three decimals, a small one with three digits.
+    """Formats a number with three decimals, or a small one with three significant digits.
 
     >>> figure(2.33947), figure(0.00031348)
     ('2.339', '0.000313')
@@ -74,7 +74,7 @@ def _listed(figures: Mapping[str, float]) -> str:
 
 
 def _write(page: Path, head: str, table: Callable[[list[dict[str, Any]]], str]) -> None:
-    """Replaces the table under a heading line of a page."""
+    """Replaces, in a page, the table whose header row is `head`."""
     made = table(read_results()) + "\n"
     page.write_text(re.sub(rf"^{re.escape(head)}\n(\|.*\n)*", lambda _: made, page.read_text(), flags=re.MULTILINE))
     print(f"{page}: {made.count(chr(10)) - 2} rows")

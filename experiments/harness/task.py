@@ -1,4 +1,4 @@
-"""A task: the functions and numbers that the training loop needs from a script; no file, clock or flag."""
+"""A task: the functions and numbers that the training loop needs from a script. They use no file, clock or flag."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,24 +28,24 @@ class Batches(NamedTuple):
     steps: int
     steps_per_epoch: int
     units_per_step: int  # counted by the progress bar
-    unit: str  # its name there, in the singular
+    unit: str  # what the progress bar calls a unit, in the singular
 
 
 class Validation(NamedTuple):
     """What is computed on the validation set after each epoch."""
 
-    metric: str  # of the learning curve; both loss and evaluate return it
+    metric: str  # drawn as the learning curve; both loss and evaluate return it
     evaluate: Callable[[Any], dict[str, float]]  # params -> scores
     sample: Callable[[Any, jax.Array], str]  # params, key -> text to look at
     figures: Callable[[Any], dict[str, "Figure"]] = lambda params: {}  # params -> figures by file name
 
 
 class Test(NamedTuple):
-    """What is computed on the test set after training; a name is 'measure' or 'measure, what it is of'."""
+    """What is computed on the test set after training; a score's name is 'measure' or 'measure, method'."""
 
     scores: Callable[[Any], dict[str, float]]  # params -> scores
-    baselines: Callable[[], dict[str, float]]  # the same measures of other models
-    higher_is_better: tuple[str, ...] = ()  # the measures of which this is true
+    baselines: Callable[[], dict[str, float]]  # the same measures for other models
+    higher_is_better: tuple[str, ...] = ()  # the measures for which higher is better
 
 
 class Task(NamedTuple):
@@ -56,4 +56,4 @@ class Task(NamedTuple):
     batches: Batches
     validation: Validation
     test: Test
-    symbols: dict[str, Any]  # JSON: vocabularies and sizes, which a checkpoint needs beside the settings
+    symbols: dict[str, Any]  # JSON: vocabularies and sizes, which a checkpoint needs besides the settings

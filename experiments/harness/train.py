@@ -23,7 +23,7 @@ from experiments.harness.task import Task
 from seqjax import devices
 from seqjax.training import TrainState, checkpoint, init_train_state, make_train_step
 
-LOG_EVERY = 10  # steps, because reading a metric waits for the device
+LOG_EVERY = 10  # steps; not every step, because reading a metric waits for the device
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Run(Command):
     run_folder: str | None = action(None, "Folder of the run; a new one under runs/ by default.")
     resume: bool = action(False, "Continue the run in --run_folder from its newest checkpoint.")
     checkpoint_every: int = option(500, "Steps between checkpoints; each epoch also ends with one.", at_least=1)
-    devices: int | None = option(None, "CPU devices that share a batch; one for each core by default.", at_least=1)
-    bfloat16: bool = option(False, "Multiply matrices in bfloat16, on GPU and TPU.")
-    seed: int = setting(0, "Seed of everything random.")
-    record: str | None = action(None, "Another file for the result, from which a row of the table of results is made.")
+    devices: int | None = option(None, "CPU devices that share a batch; one per core by default.", at_least=1)
+    bfloat16: bool = option(False, "Multiply matrices in bfloat16, on a GPU or TPU.")
+    seed: int = setting(0, "Seed of all random numbers.")
+    record: str | None = action(None, "Additional file for the result, used to make a row of the table of results.")
 
 
 def train(task: Task, config: Any, script: str) -> Path:
@@ -52,14 +52,14 @@ def train(task: Task, config: Any, script: str) -> Path:
 
     Raises:
       UsageError: if the folder holds a run that is not to be resumed, or that was trained on other data.
-      SystemExit: after SIGINT or SIGTERM, when the current step is done and saved.
+      SystemExit: after SIGINT or SIGTERM, once the current step is done and saved.
     """
     run_folder = Path(config.run_folder) if config.run_folder else folder.new(script)
     init_key, train_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     if not config.resume and folder.holds_run(run_folder):
         raise UsageError(f"--run_folder={run_folder}: holds a run; give --resume to continue it, or another folder")
-    how_to_go_on = f"to go on: --resume --run_folder={run_folder}"
-    with signals.stop_after_this_step(how_to_go_on) as stop:
+    how_to_continue = f"to continue: --resume --run_folder={run_folder}"
+    with signals.stop_after_this_step(how_to_continue) as stop:
         params, carry = task.objective.init(init_key)
         mesh = devices.data_mesh(task.batches.batch(0))
         state = devices.replicate(mesh, init_train_state(params, task.objective.optimizer, carry, train_key))
@@ -84,11 +84,11 @@ def train(task: Task, config: Any, script: str) -> Path:
         seconds = _clock(progress["seconds"])
         every = config.checkpoint_every
         state = _train(task, state, mesh, run_folder, metadata | progress, seconds, sample_key, every, stop)
-    _end_if_stopped(stop, int(state.step), run_folder)  # a signal may have come after the last step
+    _end_if_stopped(stop, int(state.step), run_folder)  # a signal may have arrived after the last step
     minutes = seconds() / 60
     params = devices.on_first_device(mesh, state.params)
 
-    with signals.answered(lambda number: signals.quit_now(number, how_to_go_on.capitalize())):
+    with signals.answered(lambda number: signals.quit_now(number, how_to_continue.capitalize())):
         print("Scoring the test set, then the baselines.")
         scores, baselines = task.test.scores(params), task.test.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test set:")
@@ -107,7 +107,7 @@ def report(
     higher_is_better: Sequence[str],
     *paths: str | Path | None,
 ) -> None:
-    """Prints a result, and writes it to the files that are not None."""
+    """Prints a result and writes it to each path that is not None."""
     result = {
         "task": title,
         "command": command,
@@ -131,13 +131,13 @@ def _train(
     state: TrainState,
     mesh: Mesh,
     run_folder: Path,
-    metadata: dict[str, Any],  # of the checkpoint before, if the run is resumed
+    metadata: dict[str, Any],  # of the previous checkpoint, if the run is resumed
     seconds: Callable[[], float],
     sample_key: jax.Array,
     save_every: int,
     stop: list[signal.Signals],
 ) -> TrainState:
-    """Takes the steps that are left."""
+    """Runs the remaining steps."""
     objective, batches, validation = task.objective, task.batches, task.validation
 
     def show_sample(step: int) -> None:
@@ -192,18 +192,18 @@ def _train(
 
 
 def _end_if_stopped(stop: list[signal.Signals], step: int, run_folder: Path) -> None:
-    """Ends the program, whose state is saved, if a signal has asked for it."""
+    """Ends the program, whose state is already saved, if a signal has requested it."""
     if stop:
-        print(f"Stopped by {stop[0].name} after step {step}; to go on: --resume --run_folder={run_folder}")
+        print(f"Stopped by {stop[0].name} after step {step}; to continue: --resume --run_folder={run_folder}")
         raise SystemExit(128 + stop[0])
 
 
 def _check_same_data(run_folder: Path, saved: Mapping[str, Any], symbols: Mapping[str, Any]) -> None:
-    """Raises UsageError if a checkpoint was trained with other symbols, that is on other data."""
+    """Raises UsageError if a checkpoint was trained with different symbols, that is, on different data."""
     for name, value in json.loads(json.dumps(symbols)).items():
         if name in saved and saved[name] != value:
             raise UsageError(
-                f"--run_folder={run_folder}: the data have changed, because the run has another {name}: "
+                f"--run_folder={run_folder}: the data have changed: the run has a different {name}: "
                 f"{_shortened(saved[name])}, not {_shortened(value)}"
             )
 

@@ -1,4 +1,4 @@
-"""Python code: expression to syntax tree, and docstring to signature, with one subword vocabulary for both sides."""
+"""Python code: expression to syntax tree, and docstring to signature; source and target share a subword vocabulary."""
 
 import ast
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def parses(code: str) -> bool:
     """Returns whether a text is non-empty code: an expression, or the first line of a function."""
     try:
         ast.parse(f"{code} pass" if code.endswith(":") else code)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):  # all that `ast.parse` may raise
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # everything that `ast.parse` may raise
         return False
     return bool(code)
 

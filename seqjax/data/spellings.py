@@ -1,9 +1,9 @@
 """Words as ids and as spellings; a batch holds the spelling of each distinct word only once.
 
 Many words occur more than once in a batch. A model that reads words letter by letter therefore encodes each distinct
-word once and gathers its encoding wherever the word occurs. In the shapes, `B` and `T` are those of a batch of
-sentences, `F` is the number of distinct words in all data, `U` the number of spellings in a batch, and `L` the number
-of letters kept.
+word once and gathers its encoding wherever the word occurs. In the shapes, `B` is the number of sentences in a batch
+and `T` their padded length, `F` is the number of distinct words in all data, `U` the number of spellings in a batch,
+and `L` the number of letters kept of each word.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from seqjax.data.vocabulary import SymbolVocabulary
 
 
 class Lexicon(NamedTuple):
-    """The distinct words, indexed by their number."""
+    """The distinct words of all data; the index of a word is its number."""
 
     words: Int32[np.ndarray, "F"]  # the word's id in the model's vocabulary; may be `UNK`
     spellings: Int32[np.ndarray, "F L"]  # padded with `PAD`
@@ -25,10 +25,10 @@ class Lexicon(NamedTuple):
 
 
 class WordBatch(NamedTuple):
-    """The words of a batch of sentences; rows that only fill `spellings` have length 0."""
+    """The words of a batch of sentences; padding rows of `spellings` have length 0."""
 
     words: Int32[Array | np.ndarray, "B T"]
-    places: Int32[Array | np.ndarray, "B T"]  # the row of the word's spelling
+    places: Int32[Array | np.ndarray, "B T"]  # the word's row in `spellings`
     spellings: Int32[Array | np.ndarray, "U L"]
     spelling_lengths: Int32[Array | np.ndarray, "U"]
 
@@ -69,8 +69,8 @@ def make_lexicon(
 def spell(lexicon: Lexicon, forms: Int[np.ndarray, "B T"]) -> WordBatch:
     """Gathers the words of a batch by their numbers in the lexicon.
 
-    `U` is the smallest of B T, B T / 2, B T / 4 ..., rounded up, that has room for the distinct words, so that batches
-    of one shape compile for only a few values of `U`.
+    `U` is the smallest of B T, B T / 2, B T / 4, ..., each rounded up, that has room for the distinct words. A function
+    of batches of one shape is therefore compiled for only a few values of `U`.
 
     >>> lexicon = Lexicon(np.arange(9, dtype=np.int32), np.zeros((9, 4), np.int32), np.ones(9, np.int32))
     >>> batch = spell(lexicon, np.array([[8, 7, 7, 7], [8, 8, 8, 8]]))

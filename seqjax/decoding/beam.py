@@ -84,7 +84,7 @@ def beam_search(
       n_best: how many sequences to return, at most `beam_size`; a larger value can make the search stop later.
       length_penalty: `(log_prob, length) -> score` of scalars; must not fall as the log-probability rises.
       coverage_penalty: `(context, state) -> []` of one hypothesis, added to its score when it finishes; never positive.
-      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`; the
+      processors: functions of the logits; see `seqjax.decoding.processors` and `seqjax.decoding.constraints`; the
         latter include a minimum length.
       pad: the token that fills positions after the end.
 

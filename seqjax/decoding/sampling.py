@@ -47,17 +47,17 @@ def greedy_search(
 
         y_t = argmax_v q(v | y_<t, context)
 
-    where q is the model's distribution after the processors. Ties go to the first token.
+    where q is the model's distribution after the processors. Ties go to the lowest token.
 
     Args:
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile again.
+      params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None.
       state: the state before the first token; each leaf has a leading batch axis.
       bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
       max_length: the maximum number `L` of tokens, `eos` included.
-      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
+      processors: functions of the logits; see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
       pad: the token that fills positions after the end.
 
     Returns:
@@ -65,8 +65,8 @@ def greedy_search(
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
-        row; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave a row
+        without a token; the message lists these rows.
 
     >>> chain = jnp.log(jnp.array([[0.1, 0.2, 0.7], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3]]))
     >>> def step(params, context, state, token):
@@ -103,25 +103,25 @@ def sample(
     Args:
       key: random key, consumed here.
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile again.
+      params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None.
       state: the state before the first token; each leaf has a leading batch axis.
       bos: the start token, one for all examples or one for each.
       eos: the token that ends a sequence; None if only `max_length` does.
       max_length: the maximum number `L` of tokens, `eos` included.
       num_samples: how many sequences to draw per example.
-      processors: functions of the logits, see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
+      processors: functions of the logits; see `seqjax.decoding.processors` and `seqjax.decoding.constraints`.
       pad: the token that fills positions after the end.
 
     Returns:
       The samples in the order drawn, not sorted, so that the sample at each index is a fair draw. `log_probs` is
-      log p(y | context) under the model, `scores` is log q(y | context) under the distribution sampled from. Without
-      processors, the two are equal.
+      log p(y | context) under the model, and `scores` is log q(y | context) under the distribution that the samples are
+      drawn from. Without processors, the two are equal.
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
-        row; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave a row
+        without a token; the message lists these rows.
 
     >>> def fair_coin(params, context, state, token):
     ...     return jnp.zeros(2), state
@@ -152,7 +152,7 @@ def _greedy_search(step, processors, params, context, state, bos, *, eos, max_le
         largest, token = maximum(predicted.processed)
         if processors:
             return token, predicted
-        exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would find the largest again
+        exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would compute the maximum again
         normalizer = largest + jnp.log(jnp.sum(exponentials, axis=-1))
         return token, predicted._replace(normalizer=normalizer, shift=normalizer)
 

@@ -1,8 +1,8 @@
 """Minimum risk training (Shen et al. 2016): the expected error of a model's outputs, as a loss.
 
-The candidates `y` of an example are sampled or found by beam search; the risk of each is, for example, its edit
-distance to the reference. In the shapes, `n` is the number of candidates, `L` their padded length and `*B` any batch
-axes.
+The candidates `y` of an example are sampled or found by beam search; the risk of each is a measure of error, such as
+its edit distance to the reference. In the shapes, `n` is the number of candidates, `L` their padded length and `*B` any
+batch axes.
 """
 
 import jax
@@ -22,8 +22,9 @@ def edit_distance(
 
         D[i, j] = min(D[i-1, j] + 1, D[i-1, j-1] + (a[i] != b[j]), D[i, j-1] + 1),    D[i, 0] = i,  D[0, j] = j
 
-    A scan computes row by row. With `c[j]` the minimum of the first two terms and `c[0] = i`, the last term makes
-    the row `D[i, j] = min over k <= j of c[k] + j - k`, a cumulative minimum of `c[k] - k`.
+    A scan computes the table row by row. Let `c[j]` be the minimum of the first two terms, and `c[0] = i`. With the
+    last term, the row is `D[i, j] = min over k <= j of c[k] + j - k`, that is, `j` plus the cumulative minimum of
+    `c[k] - k`.
 
     Takes one pair; use `jax.vmap` for more. Values in the padding have no effect.
 
@@ -86,8 +87,8 @@ def expected_risk(
         Q(y) = p(y)^a / sum_y' p(y')^a
         R = sum_y Q(y) risk(y),    dR / dlog p(y) = a Q(y) (risk(y) - R)
 
-    Masked candidates contribute neither value nor gradient, whatever their values. The risk of an example without any
-    valid candidate is 0.
+    Candidates that `mask` excludes affect neither the risk nor its gradient, whatever their values. The risk of an
+    example without any valid candidate is 0.
 
     Args:
       log_probs: log p(y) of each candidate in nats.

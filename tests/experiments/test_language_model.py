@@ -126,7 +126,7 @@ def test_stopped_before_the_first_step_it_takes_that_and_saves(text, tmp_path, c
     with pytest.raises(SystemExit) as stopped:
         run_main(f"--text={text}", f"--run_folder={tmp_path}", *TINY, "--epochs=3", "--characters=5")
     assert stopped.value.code == 128 + signal.SIGINT
-    assert f"Stopped by SIGINT after step 1; to go on: --resume --run_folder={tmp_path}" in capsys.readouterr().out
+    assert f"Stopped by SIGINT after step 1; to continue: --resume --run_folder={tmp_path}" in capsys.readouterr().out
     assert checkpoint.latest(tmp_path / "checkpoints").path.name == "000002"  # the first is of the start
 
 

@@ -73,7 +73,7 @@ def test_a_signal_ends_the_run_in_one_line_and_it_can_go_on(phase, number, text,
     if phase in ("imports", "preparation of data"):
         assert not folder.exists()
         return
-    assert f"o go on: --resume --run_folder={folder}" in printed
+    assert f"o continue: --resume --run_folder={folder}" in printed
     run_main(f"--run_folder={folder}", "--resume")
     assert f"The run folder is {folder}" in capsys.readouterr().out
 
@@ -82,7 +82,7 @@ def test_the_second_signal_ends_the_process():
     program = (
         "import os, signal\n"
         "from experiments.harness import signals\n"
-        "with signals.stop_after_this_step('to go on: --resume') as stop:\n"
+        "with signals.stop_after_this_step('to continue: --resume') as stop:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    while not stop: pass\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -92,7 +92,7 @@ def test_the_second_signal_ends_the_process():
     assert ran.returncode == 128 + signal.SIGTERM
     first, second = ran.stderr.splitlines()
     assert first == f"SIGINT: {AFTER_THIS_STEP}"
-    assert second == "Stopped by SIGTERM. to go on: --resume"
+    assert second == "Stopped by SIGTERM. to continue: --resume"
 
 
 def test_the_answer_does_not_wait_for_the_main_thread():

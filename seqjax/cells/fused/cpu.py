@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 
 
 def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes the operations of `function`, up to eight of them, run one after another on one thread.
+    """Makes the operations of `function`, at most eight, run one after another on one thread.
 
-    The runtime does so for a sequence of up to eight operations. It distributes a longer sequence over threads, and
-    that takes longer than an operation of a small step. A function that is called, not inlined, is a separate sequence.
+    XLA's runtime does this for a sequence of up to eight operations. It distributes a longer sequence over threads; if
+    the step is small, this takes longer than an operation itself. A function that is called, not inlined, is a separate
+    sequence.
     """
 
     def on_cpu(*args: Any) -> Any:
@@ -26,7 +27,8 @@ def in_order(function: Callable[..., Any]) -> Callable[..., Any]:
 def product_weights_left(v: Float[Array, "B M"], weights: Float[Array, "N M"]) -> Float[Array, "B N"]:
     """Computes `v weights'` with the weights as the left factor, which XLA reads without a copy.
 
-    XLA copies the right factor into another memory layout at every step, which takes much of the time if `v` is small.
+    XLA copies the right factor into another memory layout at every step, and if `v` is small, this copy takes much of
+    the step's time.
     """
 
     def on_cpu(v: Array, weights: Array) -> Array:
@@ -37,9 +39,10 @@ def product_weights_left(v: Float[Array, "B M"], weights: Float[Array, "N M"]) -
 
 
 def product_by_convolution(xs: Float[Array, "B T M"], weights: Float[Array, "M N"]) -> Float[Array, "B T N"]:
-    """Computes `xs weights` as a convolution whose window is one step.
+    """Computes `xs weights` as a convolution with a window of one time step.
 
-    XLA uses different libraries for convolutions and products. The one for convolutions is faster if the sums are long.
+    XLA uses different libraries for convolutions and products. The one for convolutions is faster if `M`, the number of
+    terms in each sum, is large.
     """
 
     def on_cpu(xs: Array, weights: Array) -> Array:
