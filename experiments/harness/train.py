@@ -19,6 +19,7 @@ from experiments.harness.errors import UsageError, blame
 from experiments.harness.launch import Command
 from experiments.harness.progress import compilation_notice, compilations, paused, progress_bar
 from experiments.harness.settings import action, option, setting
+from experiments.harness.table import figure
 from experiments.harness.task import Task
 from seqjax import devices
 from seqjax.training import TrainState, checkpoint, init_train_state, make_train_step
@@ -123,7 +124,7 @@ def report(
     for name, value in {**scores, **baselines}.items():
         measure = name.partition(", ")[0]
         direction = "higher" if measure in higher_is_better else "lower"
-        print(f"  {value:7.3f}  {name} ({direction} is better)")
+        print(f"  {figure(value):>8}  {name} ({direction} is better)")
 
 
 def _train(

@@ -13,7 +13,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 from experiments import language_model
+from experiments.harness import folder
 from experiments.harness.errors import UsageError
+from experiments.harness.train import report
 from seqjax.training import checkpoint
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
@@ -197,3 +199,45 @@ def test_nothing_to_resume(tmp_path, run_main):
         run_main("--resume", f"--run_folder={tmp_path / 'none'}")
     with pytest.raises(ValueError, match="--resume: expected --run_folder=FOLDER"):
         run_main("--resume")
+
+
+def test_a_row_of_metrics_that_is_no_step_does_not_stop_a_resume(finished, tmp_path, run_main):
+    folder = shutil.copytree(finished, tmp_path / "edited")
+    expected = rows(folder)
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("later,1.0,train/loss,2.0\n151.5,1.0,train/loss,2.0\nhalf a row\n")
+    run_main(f"--run_folder={folder}", "--resume")
+    assert rows(folder) == expected
+
+
+def test_without_matplotlib_a_run_says_that_there_are_no_figures(text, tmp_path, capsys, run_main, monkeypatch):
+    monkeypatch.setattr(folder, "plots_are_possible", lambda: False)
+    run_main(f"--text={text}", f"--run_folder={tmp_path / 'run'}", *TINY, "--epochs=0.1")
+    assert 'there will be no figures; pip install -e ".[plots]" installs it.' in capsys.readouterr().out
+    assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_a_learning_curve_needs_two_points(tmp_path):
+    log = folder.metric_log(tmp_path, 0, lambda: 0.0)
+    log(1, {"train/nats": 1.0, "validation/nats": 1.0})
+    folder.plot(tmp_path, "nats", {})
+    assert not (tmp_path / "learning_curve.png").exists()
+    log(2, {"train/nats": 0.5})
+    folder.plot(tmp_path, "nats", {})
+    assert (tmp_path / "learning_curve.png").exists()
+
+
+def test_results_are_printed_with_their_direction(tmp_path, capsys):
+    report(
+        "task",
+        "command",
+        1.0,
+        {"accuracy, beam 1": 0.5},
+        {"nats": 2.5e-4},
+        ["accuracy"],
+        tmp_path / "result.json",
+        None,
+    )
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["     0.500  accuracy, beam 1 (higher is better)", "  0.000250  nats (lower is better)"]
+    assert json.loads((tmp_path / "result.json").read_text())["higher_is_better"] == ["accuracy"]
