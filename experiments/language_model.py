@@ -3,7 +3,7 @@
     python -m experiments.language_model
 
 The script trains an LSTM on the press texts of the Brown corpus. It writes 200 characters before the first step, after
-each epoch and at the end. It then reports the bits per character of the last 5% of the text, which are held out, and
+each epoch and at the end. It then reports the bits per character on the last 5% of the text, which is held out, and
 those of the compressors PPMd and xz.
 
     --dataset=NAME          train on another TFDS data set of texts, such as brown/all
@@ -51,7 +51,7 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
 
     dataset: str = setting("brown/press", "TFDS data set of texts: brown/press, brown/all or any other.")
     text: str | None = setting(None, "UTF-8 file to train on instead of a data set.")
-    length: int = setting(64, "Characters of each stream per update; gradients flow over these.", at_least=1)
+    length: int = setting(64, "Characters of each stream per update; gradients flow no further back.", at_least=1)
     dynamic_evaluation: bool = option(False, "Also score a model that keeps learning from the test text.")
     sample_only: bool = action(False, "Only write text, with the newest checkpoint in --run_folder.")
     prompt: str | None = option(None, "Start of the text to write; a newline by default.")

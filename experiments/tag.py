@@ -253,7 +253,7 @@ def describe(sentence: data.TaggedSentence, found: Tags) -> str:
 
 
 def confusion_figure(found: Iterable[Tags], sentences: Iterable[data.TaggedSentence], count: int = 16) -> "Figure":
-    """Draws the confusion matrix of the `count` tags with the most mistakes, in percent of each tag's words."""
+    """Draws the confusion matrix of the `count` tags with the most mistakes, as percentages of each tag's words."""
     from seqjax.plots import confusion_matrix
 
     pairs = Counter(

@@ -1,4 +1,4 @@
-"""Settings, declared once, in a frozen dataclass, from which the flags, `--help` and the checkpoint's record are made.
+"""Settings declared once in a frozen dataclass, from which the flags, `--help` and the checkpoint's record are made.
 
     @dataclass(frozen=True)
     class Settings(recipe.Layers, Run):
@@ -7,7 +7,7 @@
         dataset: str = setting("brown/press", "TFDS data set of texts.")
         prompt: str | None = option(None, "Beginning of the text to write.")
         sample_only: bool = action(False, "Only write text, with the run in --run_folder.")
-        hidden_size: int = 256  # another default for an inherited setting
+        hidden_size: int = 256  # a different default for an inherited setting
 
 Each class is a group in `--help`, headed by its docstring. The three kinds of fields differ in what `--resume` does:
 
@@ -100,7 +100,7 @@ def fields(settings: type) -> Iterator[Field]:
     for group in settings.__mro__:
         for name in vars(group).get("__annotations__", {}):
             declaration = group.__dataclass_fields__[name].metadata.get("declaration")
-            if declaration is not None:  # None: another default for an inherited field
+            if declaration is not None:  # None: a different default for an inherited field
                 yield Field(name, _type_of(hints[name]), of_name[name].default, group, declaration)
 
 
@@ -130,7 +130,7 @@ def parse(settings: type[S], arguments: Sequence[str], *, script: str) -> S:
 
 
 def adapted_defaults(settings: Any) -> Mapping[str, Any]:
-    """Returns the defaults that depend on other fields; a settings class that has any defines a method of this name."""
+    """Returns the defaults that depend on other fields, from the class's method of this name, if it has one."""
     return settings.adapted_defaults() if hasattr(settings, "adapted_defaults") else {}
 
 

@@ -187,7 +187,7 @@ def _train(
             if stop:
                 bar.close()
                 _end_if_stopped(stop, step, run_folder)
-    shapes = "once" if len(compiled) == 1 else f"{len(compiled)} times, for batches of other shapes"
+    shapes = "once" if len(compiled) == 1 else f"{len(compiled)} times, for batches of different shapes"
     print(f"The training step was compiled {shapes}, in {sum(compiled):.1f} seconds.")
     return state
 

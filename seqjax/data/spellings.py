@@ -2,8 +2,8 @@
 
 Many words occur more than once in a batch. A model that reads words letter by letter therefore encodes each distinct
 word once and gathers its encoding wherever the word occurs. In the shapes, `B` is the number of sentences in a batch
-and `T` their padded length, `F` is the number of distinct words in all data, `U` the number of spellings in a batch,
-and `L` the number of letters kept of each word.
+and `T` their padded length, `F` is the number of distinct words in all the data, `U` the number of spellings in a
+batch, and `L` the number of letters kept of each word.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from seqjax.data.vocabulary import SymbolVocabulary
 
 
 class Lexicon(NamedTuple):
-    """The distinct words of all data; the index of a word is its number."""
+    """The distinct words in all the data; the index of a word is its number."""
 
     words: Int32[np.ndarray, "F"]  # the word's id in the model's vocabulary; may be `UNK`
     spellings: Int32[np.ndarray, "F L"]  # padded with `PAD`

@@ -73,7 +73,7 @@ def beam_search(
 
     Args:
       step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
-      params: the first argument of `step`; new values do not compile again.
+      params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None. Never repeated or
         reordered.
       state: the state before the first token; each leaf has a leading batch axis.

@@ -126,7 +126,7 @@ def check_sequences(decoded: Decoded, processors: Sequence[Processor]) -> Decode
 
 
 def as_argument(name: str, function: Callable) -> Partial:
-    """Wraps a function as an argument of `jit`, so that new arrays in a `Partial` do not compile again.
+    """Wraps a function as an argument of `jit`, so that new arrays in a `Partial` do not cause recompilation.
 
     Raises TypeError if the argument called `name` is not a function.
     """

@@ -1,4 +1,4 @@
-"""Data parallelism: a mesh over the devices and batches split across it; no other module knows about meshes.
+"""Data parallelism: a mesh over the devices, and batches split across it; no other module knows about meshes.
 
 Parameters are copied to every device, and a batch is split along its first axis. The compiler sees how the inputs of a
 jitted step are sharded and sums the gradients across devices. The step is the same function on one device and on many.

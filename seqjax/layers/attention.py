@@ -1,6 +1,6 @@
 """Attention: a sum over all source positions, weighted by how well each matches the decoder's state.
 
-Like a cell, an attention is a set of pure functions:
+Like a cell, an attention mechanism is a set of pure functions:
 
     init(key, *, query_size, value_size) -> params
     remember(params, values, lengths) -> memory                        # once per example
@@ -41,7 +41,7 @@ class Alignment(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """The functions of an attention; see the top of this file for their arguments."""
+    """The functions of an attention mechanism; see the top of this file for their arguments."""
 
     init: Callable[..., Params]
     remember: Callable[[Params, Array, Array | None], Memory]
@@ -113,7 +113,7 @@ def dot() -> Attention:
 
 
 def general() -> Attention:
-    """Scores a position by the inner product of the query and a linear map of its features.
+    """Scores a position by the inner product of the query and a linear map of the position's features.
 
     Luong et al. (2015), equation 8, `general`: score(h, v_s) = h . (W v_s)
 
@@ -136,10 +136,10 @@ def general() -> Attention:
 
 
 def additive(size: int, *, coverage: bool = False) -> Attention:
-    """Scores a position by a layer of `A` = `size` tanh units over the query and its features.
+    """Scores a position by a layer of `A` = `size` tanh units over the query and the position's features.
 
     Bahdanau et al. (2015), appendix A.1.2, with a bias. Luong et al. (2015), equation 8, `concat`, is the same:
-    its one matrix, applied to the concatenated query and features, is the sum of the two products here.
+    its one matrix, applied to the concatenated query and features, gives the sum of the two products here.
 
         score(h, v_s) = v . tanh(W h + U v_s + b)
 
@@ -283,7 +283,7 @@ def _attention(
     keys_of: Callable[[Params, Array], Array],
     scores: Callable[[Params, Array, Alignment, Array], Array],
 ) -> Attention:
-    """Builds an attention over all positions from functions that compute its keys and its scores."""
+    """Builds an attention mechanism over all positions from functions that compute its keys and its scores."""
 
     def remember(params: Params, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
         mask = jnp.ones(values.shape[:-1], bool)

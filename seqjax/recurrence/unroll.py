@@ -56,7 +56,7 @@ def unroll(
     Raises:
       ValueError: if a shape or a size does not fit.
       TypeError: if `cell` is not a Cell, if a dtype does not fit, if the structure of `initial_state` differs from that
-        of the cell's state, or if the step returns a state of another structure than it took.
+        of the cell's state, or if the step returns a state with a different structure from the one it took.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")

@@ -98,7 +98,7 @@ def make_train_step(
     Raises:
       ValueError: if `max_grad_norm` is not above 0; from the step, if the loss or a metric is not a scalar, a metric
         has a reserved name, or the new carry differs from the old one in structure, shapes or dtypes.
-      TypeError: from the step, if `loss_fn` returns another structure.
+      TypeError: from the step, if `loss_fn` does not return `(loss, (carry, metrics))`.
 
     >>> def loss_fn(params, carry, batch, key):
     ...     return jnp.sum(params["w"] * batch), (carry, {})
