@@ -166,7 +166,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
         }
         return ngrams | {"bits per step, held or redrawn notes": hold_bits_per_step(known, splits.test)}
 
-    return task._replace(title=f"four voices, {settings.dataset}", test=Test(test, baselines))
+    return task._replace(title=f"music in four voices, {settings.dataset}", test=Test(test, baselines))
 
 
 def write_music(run_folder: Path, settings: Settings) -> None:

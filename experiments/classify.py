@@ -257,7 +257,7 @@ def make_task(settings: Settings, splits: data.LabelledSplits, classes: Sequence
 
     name = settings.dataset if settings.folder is None else Path(settings.folder).resolve().name
     return Task(
-        title=f"classes of {name}, {len(splits.test)} test texts",
+        title=f"classification, {name}, {len(splits.test)} test texts",
         objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
         batches=Batches(
             lambda step: data.pair_batch(*examples, buckets, step, seed=settings.seed),

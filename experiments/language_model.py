@@ -204,7 +204,7 @@ def make_task(settings: Settings, splits: data.TextSplits) -> Task:
         return ppmd | {"bits per character, xz": compressors.xz_bits_per_character(known, splits.test)}
 
     return Task(
-        title=f"characters of {settings.text or settings.dataset}",
+        title=f"language model, {settings.text or settings.dataset}",
         objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
         batches=Batches(
             partial(data.stream_batch, train_ids, **shape),

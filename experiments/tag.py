@@ -213,7 +213,7 @@ def make_task(settings: Settings, splits: data.TagSplits) -> Task:
         return {f"% {name}": value for name, value in scores.items()}
 
     return Task(
-        title=f"tags of {settings.dataset}" + (", chosen jointly" if settings.crf else ""),
+        title=f"tagging, {settings.dataset}" + (", chosen jointly" if settings.crf else ""),
         objective=Objective(init, loss_fn, recipe.make_optimizer(settings, steps), settings.max_grad_norm),
         batches=Batches(
             lambda step: to_batch(data.pair_batch(sources, targets, buckets, step, seed=settings.seed)),

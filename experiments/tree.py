@@ -230,7 +230,7 @@ def make_task(settings: Settings, parts: tuple[Part, Part, Part], classes: int) 
         return "\n".join(f"{' '.join(expression)} is {value}, got {answer}" for expression, value, answer in rows)
 
     return Task(
-        title=f"expressions of {settings.dataset}, {settings.tree} Tree-LSTM",
+        title=f"evaluation, {settings.dataset}, {settings.tree} Tree-LSTM",
         objective=Objective(
             lambda key: (init(tree, key), ()),
             make_loss(tree.model),

@@ -96,7 +96,7 @@ def test_a_folder_of_texts_is_classified(tmp_path, run_main, capsys):
     arguments = [f"--folder={tmp_path / 'texts'}", f"--run_folder={tmp_path / 'run'}", "--embedding_size=4"]
     run_main(*arguments, *TINY, "--epochs=1")
     assert "Texts: 20 train, 2 validation, 2 test. Classes: bad, good." in capsys.readouterr().out
-    assert result(tmp_path / "run")["task"] == "classes of texts, 2 test texts"
+    assert result(tmp_path / "run")["task"] == "classification, texts, 2 test texts"
 
 
 def test_less_than_a_step_is_refused(run_main):
