@@ -62,6 +62,8 @@ def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] =
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # because Python flushes stdout when it exits
         sys.exit(CLOSED_PIPE)
+    finally:
+        signals.ignore()
 
 
 def _prepare_machine(parsed: Any) -> None:

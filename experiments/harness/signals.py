@@ -37,6 +37,12 @@ def quit_during_imports() -> None:
         signal.signal(number, lambda number, _: quit_now(number))
 
 
+def ignore() -> None:
+    """Ignores SIGINT and SIGTERM from now on, for the moment that Python takes to exit once everything is written."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def answered(answer: Callable[[int], None]) -> Iterator[None]:
     """Calls `answer` with the number of each SIGINT or SIGTERM as soon as it arrives, in a separate thread."""

@@ -95,6 +95,18 @@ def test_the_second_signal_ends_the_process():
     assert second == "Stopped by SIGTERM. to continue: --resume"
 
 
+def test_a_signal_while_python_exits_changes_nothing():
+    program = (
+        "import atexit, os, runpy, signal, sys\n"
+        "atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)])\n"
+        "sys.argv = ['tag', '--help']\n"
+        "runpy.run_module('experiments.tag', run_name='__main__', alter_sys=True)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("usage: ")
+
+
 def test_the_answer_does_not_wait_for_the_main_thread():
     answered = threading.Event()
     with signals.answered(lambda number: answered.set()):
