@@ -12,8 +12,8 @@ after the prompt, with their probabilities.
                             that offers the words of the training text by frequency
     --record=FILE           write the result of --t9_test to a file
 
-In the search for a word, the space stands for every character that can end a word. The probability of a word is
-therefore that of the whole word, whatever character follows it.
+A search for a word treats the space as any character that can end a word. The probability of a word is therefore that
+of the whole word, whichever character follows it.
 
 The T9 test reaches 88.800% words correct; the best baseline, frequency dictionary, reaches 85.200.
 """

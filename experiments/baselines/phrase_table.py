@@ -3,7 +3,7 @@
 Expectation maximisation with a prior for the diagonal (Dyer, Chahuneau and Smith 2013) aligns the words in both
 directions. The two alignments are then symmetrized (Koehn, Och and Marcu 2003). The table holds source phrases of up to
 `LONGEST` words, each with its most frequent translation; no alignment leads out of such a pair of phrases (Och and Ney
-2004). There is no language model, and the phrases keep the order of the source.
+2004). The baseline does not use a language model, and it keeps the phrases in the order of the source.
 """
 
 import re

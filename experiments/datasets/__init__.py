@@ -48,7 +48,7 @@ def prepared(name: str) -> "tfds.core.DatasetBuilder":
     """Returns the builder of the data set of `--dataset`, prepared to be read as `array_record`.
 
     Raises:
-      UsageError: if there is no such data set, or it cannot be prepared.
+      UsageError: if the data set does not exist or cannot be prepared.
     """
     with blame("dataset", name):
         found = builder(name)

@@ -46,10 +46,10 @@ def make_optimizer(settings: Optimization, steps: int) -> optax.GradientTransfor
     """Makes the optimizer of a run of `steps` steps.
 
     Raises:
-      UsageError: if there are no steps.
+      UsageError: if `steps` is below 1.
     """
     if steps < 1:
-        raise UsageError(f"--epochs={settings.epochs}: expected enough for one batch, otherwise there is no step")
+        raise UsageError(f"--epochs={settings.epochs}: expected enough for at least one batch")
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, min(settings.warmup_steps, steps // 2), steps, settings.learning_rate / 100
     )

@@ -38,7 +38,7 @@ def quit_during_imports() -> None:
 
 
 def ignore() -> None:
-    """Ignores SIGINT and SIGTERM from now on, for the moment that Python takes to exit once everything is written."""
+    """Ignores SIGINT and SIGTERM while Python exits, because everything is written by then."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -19,7 +19,7 @@ IN_JAX = [name for name, library in unroll.LIBRARIES.items() if library.what is 
 @pytest.fixture(params=IN_JAX)
 def name(request):
     if importlib.util.find_spec(unroll.LIBRARIES[request.param].package) is None:
-        pytest.skip(f"{request.param}, beside which seqjax is timed, is not installed (extra benchmarks)")
+        pytest.skip(f"{request.param} is not installed: pip install -e .[benchmarks]")
     return request.param
 
 

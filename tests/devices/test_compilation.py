@@ -18,7 +18,10 @@ print(json.dumps([quickly, os.environ["XLA_FLAGS"].split(), float(jnp.arange(3.0
 """
 
 
-@pytest.mark.skipif(jaxlib.version.__version_info__ >= (0, 12), reason="this jaxlib may have no older emitters")
+@pytest.mark.skipif(
+    jaxlib.version.__version_info__ >= (0, 12),
+    reason="jaxlib 0.12 and later may not have the older emitters, so nothing is selected",
+)
 def test_what_the_environment_says_goes_before():
     chosen = "--xla_cpu_use_fusion_emitters=true"  # of two that contradict each other, XLA goes by the last
     done = subprocess.run(

@@ -26,7 +26,7 @@ print(json.dumps([kept, before, faults()]))
 
 
 @pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt, by which it is told to keep freed memory"
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be configured to keep freed memory (mallopt)"
 )
 def test_freed_memory_is_filled_again_without_faults():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)

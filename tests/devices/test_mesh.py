@@ -91,7 +91,7 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch):
     assert told == [("jax_num_cpu_devices", cores) for cores in (3, 8, 2)]
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux schedules threads as a batch")
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has the SCHED_BATCH policy")
 @pytest.mark.parametrize("given, kept", [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")])
 def test_the_threads_of_devices_are_a_batch_unless_the_process_is_something_else(given, kept):
     policy = getattr(os, given)

@@ -100,7 +100,7 @@ def test_a_folder_of_texts_is_classified(tmp_path, run_main, capsys):
 
 
 def test_less_than_a_step_is_refused(run_main):
-    with pytest.raises(ValueError, match="^--epochs=0.001: expected enough for one batch"):
+    with pytest.raises(ValueError, match="^--epochs=0.001: expected enough for at least one batch"):
         run_main(*TINY, "--epochs=0.001", "--embedding_size=4")
 
 

@@ -59,7 +59,7 @@ MISTAKES = [  # script, arguments, what the line names beside the first argument
     ("language_model", ["--text=SHORT"], "too short"),
     ("language_model", ["--text=NOT_UTF8"], "line 2, byte 5: not UTF-8"),
     ("language_model", ["--batch_size=99", "--text=TEXT"], "do not fill one batch"),
-    ("language_model", ["--epochs=0.001", "--batch_size=4", "--text=TEXT"], "otherwise there is no step"),
+    ("language_model", ["--epochs=0.001", "--batch_size=4", "--text=TEXT"], "expected enough for at least one batch"),
     ("language_model", ["--dataset=brwn/press"], "did you mean brown?"),
     ("language_model", ["--dataset=brown/pres"], "expected one of"),
     ("language_model", ["--resume"], "--run_folder=FOLDER"),

@@ -13,7 +13,7 @@ import seqjax
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read once, when keras is imported
 keras = pytest.importorskip("keras", reason="keras, the oracle of these tests, is not installed")
 if keras.backend.backend() != "jax":
-    pytest.skip("keras was imported with another backend than JAX", allow_module_level=True)
+    pytest.skip("keras runs on another backend: unset KERAS_BACKEND or set it to jax", allow_module_level=True)
 
 from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE  # noqa: E402
 

@@ -26,7 +26,7 @@ def module_paths(folder: Path, pattern: str) -> list[Path]:
     """Lists the modules of a library, as sorted paths relative to its folder.
 
     Raises:
-      FileNotFoundError: there are no modules.
+      FileNotFoundError: the folder does not contain Python modules.
     """
     paths = sorted(path.relative_to(folder) for path in folder.glob(pattern))
     if not paths:
@@ -38,7 +38,7 @@ def read_modules(folder: Path) -> Iterator[ast.Module]:
     """Parses the modules of a library.
 
     Raises:
-      FileNotFoundError: there are no modules.
+      FileNotFoundError: the folder does not contain Python modules.
       SyntaxError: a module is not valid in this version of Python; the message names file and line.
     """
     for path in module_paths(folder, "**/*.py"):
