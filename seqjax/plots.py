@@ -158,7 +158,7 @@ def saliency_maps(maps: Sequence[SaliencyMap], *, label: str) -> "Figure":
     for x, y, text, font in texts:
         axes.text(x, y, text, font, va="center", size=size, parse_math=False)
     bar = figure.colorbar(colours, ax=axes, label=label, shrink=0.6, ticks=[-1, 0, 1])
-    bar.set_ticklabels(["most against", "nothing", "most for"])
+    bar.set_ticklabels(["most against", "neutral", "most for"])
     return figure
 
 
@@ -199,8 +199,8 @@ def confusion_matrix(
         axes.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8)
     axes.set_xticks(range(len(predicted)), predicted, rotation=90)
     axes.set_yticks(range(len(right)), [f"{name} ({n:,})" for name, n in zip(right, counts.sum(axis=1), strict=True)])
-    axes.set(xlabel="predicted", ylabel=f"right (number of {unit})")
-    figure.colorbar(image, ax=axes, label=f"% of the {unit} of the row", format="%g")
+    axes.set(xlabel="predicted", ylabel=f"true class (number of {unit})")
+    figure.colorbar(image, ax=axes, label=f"% of the {unit} in the row", format="%g")
     return figure
 
 
@@ -258,7 +258,7 @@ def contribution_map(norms: Float[np.ndarray, "T T"]) -> "Figure":
     largest = norms.max(initial=np.finfo(norms.dtype).tiny)
     scale = LogNorm(largest / 1e6, largest, clip=True)
     image = axes.imshow(np.where(norms > 0, norms, np.nan), norm=scale, cmap="Blues")
-    axes.set(xlabel="step k, where the weights were used", ylabel="step t, whose loss it is")
+    axes.set(xlabel="step k, where the weights were used", ylabel="step t of the loss")
     figure.colorbar(image, ax=axes, label="norm of the contribution")
     return figure
 

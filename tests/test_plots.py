@@ -108,7 +108,7 @@ def test_confusion_matrix_is_normalised_by_rows():
     assert texts(axes.get_yticklabels()) == ["a (100)", "b (1,000)", "c (0)"]
     drawn = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(drawn, [[90, 10, 0.1], [0.1, 0.1, 99.9], [0.1, 0.1, 0.1]])
-    assert (axes.get_ylabel(), colorbar.get_ylabel()) == ("right (number of tags)", "% of the tags of the row")
+    assert (axes.get_ylabel(), colorbar.get_ylabel()) == ("true class (number of tags)", "% of the tags in the row")
     figure.canvas.draw()
     with pytest.raises(ValueError, match=r"^counts: expected shape \(2, 3\), got \(3, 3\)"):
         confusion_matrix(counts, ["a", "b"], ["a", "b", "c"])
