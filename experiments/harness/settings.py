@@ -18,6 +18,7 @@ Each class is a group in `--help`, headed by its docstring. The three kinds of f
 
 import dataclasses
 import difflib
+import inspect
 import math
 import re
 import shlex
@@ -98,7 +99,7 @@ def fields(settings: type) -> Iterator[Field]:
     hints = typing.get_type_hints(settings)
     of_name = {field.name: field for field in dataclasses.fields(settings)}
     for group in settings.__mro__:
-        for name in vars(group).get("__annotations__", {}):
+        for name in inspect.get_annotations(group):
             declaration = group.__dataclass_fields__[name].metadata.get("declaration")
             if declaration is not None:  # None: a different default for an inherited field
                 yield Field(name, _type_of(hints[name]), of_name[name].default, group, declaration)
