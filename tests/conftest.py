@@ -35,6 +35,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("seqjax")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", action="store_true", help="run all entries of tests/recurrence/test_composition.py")
+
+
 def pytest_sessionstart() -> None:
     from seqjax.devices.compilation import (
         compile_quickly,  # only now, after jaxtyping has set itself to check what is imported

@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from seqjax.arguments import as_count
+
 Params = Any  # a pytree of arrays
 State = Any  # a pytree of arrays, each with the batch axes first
+Shape = tuple[Any, ...]  # of ints, or of symbolic sizes under jax.export
 
 
 class Cell(NamedTuple):
@@ -57,29 +60,35 @@ class Cell(NamedTuple):
     sequence: Callable[..., tuple[State, Array]] | None = None
 
 
-def check_size(name: str, size: int) -> None:
-    """Checks the size of a state or an input; `name` is the name of the argument.
+def arrays_of(params: Params) -> Params:
+    """Replaces each parameter that wraps an array, such as an `nnx.Param`, by the array."""
+
+    def is_parameter(node: Any) -> bool:
+        return hasattr(node, "shape") and hasattr(node, "dtype")
+
+    return jax.tree.map(lambda node: jax.tree.leaves(node)[0], params, is_leaf=is_parameter)
+
+
+def float_type(params: Params) -> Any:
+    """Returns the dtype in which a cell computes: the widest of its parameters.
 
     Raises:
-      TypeError: if the size is not an int.
-      ValueError: if the size is not positive.
-
-    >>> check_size("hidden_size", 0)
-    Traceback (most recent call last):
-    ValueError: hidden_size: expected at least 1, got 0
+      TypeError: if there is no parameter called `recurrent_kernel`, as in a plain tuple.
     """
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise TypeError(f"{name}: expected an int, got {size!r}")
-    if size < 1:
-        raise ValueError(f"{name}: expected at least 1, got {size}")
+    if not hasattr(params, "recurrent_kernel"):
+        raise TypeError(f"params: expected the parameters that cell.init returns, got {jax.tree.structure(params)}")
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*_types(params))
 
 
 def check_features(params: Params, x: Array) -> None:
     """Checks that an input has as many features as `params.input_kernel` has rows.
 
     Raises:
+      TypeError: if there is no such parameter, as in a plain tuple.
       ValueError: if the two numbers differ.
     """
+    float_type(params)
     expected = params.input_kernel.shape[0]
     if x.ndim == 0 or x.shape[-1] != expected:
         raise ValueError(f"x: expected {expected} features on the last axis to match input_kernel, got shape {x.shape}")
@@ -98,16 +107,16 @@ def check_params(cell: Cell, params: Params, xs: Array) -> None:
         made = jax.eval_shape(partial(cell.init, input_size=input_size), jax.random.key(0))
         return jax.tree.map(jnp.shape, made)
 
-    features = xs.shape[-1]
+    features = as_count("input_size", xs.shape[-1])
     got, expected = jax.tree.map(jnp.shape, params), shapes(features)
-    if got == expected:
+    if jax.tree.structure(got) == jax.tree.structure(expected) and got == expected:  # type: ignore[operator]
         return
     if hasattr(params, "input_kernel") and got == shapes(read := params.input_kernel.shape[0]):
         raise ValueError(f"xs: expected {read} features on the last axis to match input_kernel, got shape {xs.shape}")
     raise ValueError(f"params: expected {expected}, the shapes from cell.init for {features} features, got {got}")
 
 
-def check_array(name: str, array: Array | None, shape: tuple[int, ...], kind: Any) -> None:
+def check_array(name: str, array: Array | None, shape: Shape, kind: Any) -> None:
     """Raises ValueError or TypeError unless `array` is None or has the given shape and kind of dtype."""
     if array is None:
         return
@@ -131,10 +140,22 @@ def check_state(name: str, state: State, expected: State) -> None:
 
 def check_step(cell: Cell, params: Params, state: State, x: jax.ShapeDtypeStruct) -> None:
     """Raises TypeError or ValueError unless `cell.step` returns a state like the one it took and an output per row."""
-    stepped = jax.eval_shape(cell.step, params, state, x)
+    with jax.numpy_dtype_promotion("standard"):
+        stepped = jax.eval_shape(cell.step, params, state, x)
     if not isinstance(stepped, tuple) or len(stepped) != 2:
         raise TypeError(f"cell.step: expected to return a state and an output, got {jax.tree.structure(stepped)}")
     next_state, y = stepped
+    types = {leaf.dtype for leaf in jax.tree.leaves(params)}
+    if x.dtype not in types and jnp.issubdtype(x.dtype, jnp.floating) and _types(next_state) != _types(state):
+        own = ", ".join(sorted(str(each) for each in types))
+        raise TypeError(
+            f"xs: expected the type of params, {own}, got {x.dtype}; cast one of the two: xs.astype({own!r}) "
+            f"or jax.tree.map(lambda leaf: leaf.astype({str(x.dtype)!r}), params)"
+        )
     check_state("state returned by cell.step", next_state, state)
     if not isinstance(y, jax.ShapeDtypeStruct) or y.shape[:1] != x.shape[:1]:
         raise ValueError(f"output returned by cell.step: expected an array with {x.shape[0]} rows, got {y}")
+
+
+def _types(tree: Any) -> list[Any]:
+    return [leaf.dtype for leaf in jax.tree.leaves(tree)]

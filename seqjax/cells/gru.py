@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.cells.contract import Cell, check_features, check_size
+from seqjax.arguments import as_count
+from seqjax.by_value import by_value
+from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.gru import gru_sequence
 from seqjax.cells.initializers import BiasInitializer, Initializer, each_gate, zeros_bias
+from seqjax.cells.sequence import of_one_type
 
 
 class GRUParams(NamedTuple):
@@ -23,6 +26,7 @@ class GRUParams(NamedTuple):
     recurrent_bias: Float[Array, " H"] | None  # of the candidate; None unless `reset_after`
 
 
+@by_value
 def gru(
     hidden_size: int,
     *,
@@ -59,10 +63,10 @@ def gru(
     >>> y.shape, params.recurrent_kernel.shape
     ((8, 64), (64, 192))
     """
-    check_size("hidden_size", hidden_size)
+    hidden_size = as_count("hidden_size", hidden_size)
 
     def init(key: Key[Array, ""], *, input_size: int) -> GRUParams:
-        check_size("input_size", input_size)
+        input_size = as_count("input_size", input_size)
         input_key, recurrent_key, bias_key = jax.random.split(key, 3)
         return GRUParams(
             input_kernel=each_gate(kernel_init, input_key, "run", (input_size, hidden_size)),
@@ -71,21 +75,25 @@ def gru(
             recurrent_bias=jnp.zeros(hidden_size, jnp.float32) if reset_after else None,
         )
 
-    def initial_state(params: GRUParams, batch_shape: tuple[int, ...] = ()) -> Float[Array, "*B H"]:
-        return jnp.zeros((*batch_shape, hidden_size), params.recurrent_kernel.dtype)
+    def initial_state(params: GRUParams, batch_shape: Shape = ()) -> Float[Array, "*B H"]:
+        return jnp.zeros((*batch_shape, hidden_size), float_type(params))
 
     def step(
         params: GRUParams, h: Float[Array, "*B H"], x: Float[Array, "*B I"]
     ) -> tuple[Float[Array, "*B H"], Float[Array, "*B H"]]:
         check_features(params, x)
-        x_ru, x_n = jnp.split(x @ params.input_kernel + params.bias, [2 * hidden_size], axis=-1)
-        kernel_ru, kernel_n = jnp.split(params.recurrent_kernel, [2 * hidden_size], axis=1)
+        wx = x @ params.input_kernel
+        x_ru, x_n = jnp.split(wx + jnp.broadcast_to(params.bias, wx.shape), [2 * hidden_size], axis=-1)
+        kernel_ru, kernel_n = (
+            params.recurrent_kernel[:, : 2 * hidden_size],
+            params.recurrent_kernel[:, 2 * hidden_size :],
+        )
         r, u = jnp.split(jax.nn.sigmoid(x_ru + h @ kernel_ru), 2, axis=-1)
         if params.recurrent_bias is None:
             n = jnp.tanh(x_n + (r * h) @ kernel_n)
         else:
-            n = jnp.tanh(x_n + r * (h @ kernel_n + params.recurrent_bias))
+            n = jnp.tanh(x_n + r * (h @ kernel_n + jnp.broadcast_to(params.recurrent_bias, h.shape)))
         h = u * n + (1 - u) * h
         return h, h
 
-    return Cell(init, initial_state, step, gru_sequence)
+    return Cell(init, initial_state, step, of_one_type(gru_sequence, step))

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from seqjax.by_value import by_value
+
 Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
 BiasInitializer = Callable[[Key[Array, ""], str, int], Float[Array, " GH"]]  # (key, gates, hidden_size) -> bias
 
@@ -38,6 +40,7 @@ def zeros_bias(key: Key[Array, ""], gates: str, hidden_size: int) -> Float[Array
     return jnp.zeros(len(gates) * hidden_size, jnp.float32)
 
 
+@by_value
 def forget_bias(value: float) -> BiasInitializer:
     """Opens the forget gate before training, so that gradients reach far back in time from the first update on.
 
@@ -55,6 +58,7 @@ def forget_bias(value: float) -> BiasInitializer:
     return init
 
 
+@by_value
 def chrono(max_length: int) -> BiasInitializer:
     """Spreads the memory spans of the hidden units over all time scales up to `max_length` steps.
 

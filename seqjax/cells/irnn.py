@@ -2,11 +2,13 @@
 
 import jax
 
+from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell
 from seqjax.cells.initializers import Initializer, identity
 from seqjax.cells.simple_rnn import simple_rnn
 
 
+@by_value
 def irnn(
     hidden_size: int,
     *,

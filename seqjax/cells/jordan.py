@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.cells.contract import Cell, check_features, check_size
+from seqjax.arguments import as_count
+from seqjax.by_value import by_value
+from seqjax.cells.contract import Cell, Shape, check_features, float_type
 
 
 class JordanRNNParams(NamedTuple):
@@ -19,6 +21,7 @@ class JordanRNNParams(NamedTuple):
     output_bias: Float[Array, " O"]
 
 
+@by_value
 def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
     """Builds a simple recurrent network that feeds back its output instead of its hidden state.
 
@@ -40,11 +43,10 @@ def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
     >>> y.shape, bool((state == y).all())
     ((2,), True)
     """
-    check_size("hidden_size", hidden_size)
-    check_size("output_size", output_size)
+    hidden_size, output_size = as_count("hidden_size", hidden_size), as_count("output_size", output_size)
 
     def init(key: Key[Array, ""], *, input_size: int) -> JordanRNNParams:
-        check_size("input_size", input_size)
+        input_size = as_count("input_size", input_size)
         glorot = jax.nn.initializers.glorot_uniform()
         input_key, recurrent_key, output_key = jax.random.split(key, 3)
         return JordanRNNParams(
@@ -55,15 +57,17 @@ def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
             output_bias=jnp.zeros(output_size, jnp.float32),
         )
 
-    def initial_state(params: JordanRNNParams, batch_shape: tuple[int, ...] = ()) -> Float[Array, "*B O"]:
-        return jnp.zeros((*batch_shape, output_size), params.recurrent_kernel.dtype)
+    def initial_state(params: JordanRNNParams, batch_shape: Shape = ()) -> Float[Array, "*B O"]:
+        return jnp.zeros((*batch_shape, output_size), float_type(params))
 
     def step(
         params: JordanRNNParams, y: Float[Array, "*B O"], x: Float[Array, "*B I"]
     ) -> tuple[Float[Array, "*B O"], Float[Array, "*B O"]]:
         check_features(params, x)
-        h = jnp.tanh(x @ params.input_kernel + y @ params.recurrent_kernel + params.bias)
-        y = jnp.tanh(h @ params.output_kernel + params.output_bias)
+        z = x @ params.input_kernel + y @ params.recurrent_kernel
+        h = jnp.tanh(z + jnp.broadcast_to(params.bias, z.shape))
+        z = h @ params.output_kernel
+        y = jnp.tanh(z + jnp.broadcast_to(params.output_bias, z.shape))
         return y, y
 
     return Cell(init, initial_state, step)

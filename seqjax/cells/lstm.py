@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.cells.contract import Cell, check_features, check_size
+from seqjax.arguments import as_count, check_setting
+from seqjax.by_value import by_value
+from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.lstm import lstm_sequence
 from seqjax.cells.initializers import BiasInitializer, Initializer, each_gate, forget_bias
+from seqjax.cells.sequence import of_one_type
 
 
 class LSTMParams(NamedTuple):
@@ -31,6 +34,7 @@ class LSTMState(NamedTuple):
     c: Float[Array, "*B H"]
 
 
+@by_value
 def lstm(
     hidden_size: int,
     *,
@@ -72,16 +76,16 @@ def lstm(
     >>> y.shape, state.c.shape
     ((8, 64), (8, 64))
     """
-    check_size("hidden_size", hidden_size)
+    hidden_size = as_count("hidden_size", hidden_size)
     if projection_size is not None:
-        check_size("projection_size", projection_size)
-    if cell_clip is not None and not cell_clip > 0:
-        raise ValueError(f"cell_clip: expected a positive number or None, got {cell_clip!r}")
+        projection_size = as_count("projection_size", projection_size)
+    if cell_clip is not None:
+        check_setting("cell_clip", cell_clip, lambda clip: clip > 0, "a positive number or None")
     gates = "fgo" if coupled else "ifgo"
     output_size = projection_size or hidden_size
 
     def init(key: Key[Array, ""], *, input_size: int) -> LSTMParams:
-        check_size("input_size", input_size)
+        input_size = as_count("input_size", input_size)
         input_key, recurrent_key, bias_key, peephole_key, projection_key = jax.random.split(key, 5)
         glorot = jax.nn.initializers.glorot_uniform()
         return LSTMParams(
@@ -92,17 +96,18 @@ def lstm(
             projection=glorot(projection_key, (hidden_size, output_size), jnp.float32) if projection_size else None,
         )
 
-    def initial_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
-        dtype = params.recurrent_kernel.dtype
-        return LSTMState(*(jnp.zeros((*batch_shape, size), dtype) for size in (output_size, hidden_size)))
+    def initial_state(params: LSTMParams, batch_shape: Shape = ()) -> LSTMState:
+        zeros = (jnp.zeros((*batch_shape, size), float_type(params)) for size in (output_size, hidden_size))
+        return LSTMState(*zeros)
 
     def step(params: LSTMParams, state: LSTMState, x: Float[Array, "*B I"]) -> tuple[LSTMState, Float[Array, "*B P"]]:
         check_features(params, x)
-        z = x @ params.input_kernel + state.h @ params.recurrent_kernel + params.bias
+        z = x @ params.input_kernel + state.h @ params.recurrent_kernel
+        z += jnp.broadcast_to(params.bias, z.shape)
         *z_i, z_f, z_g, z_o = jnp.split(z, len(gates), axis=-1)
         if peepholes:
             assert params.peepholes is not None
-            *p_i, p_f, p_o = params.peepholes
+            *p_i, p_f, p_o = (jnp.broadcast_to(p, state.c.shape) for p in params.peepholes)
             z_i, z_f = [z + p * state.c for z, p in zip(z_i, p_i, strict=True)], z_f + p_f * state.c
         f = jax.nn.sigmoid(z_f)
         i = 1 - f if coupled else jax.nn.sigmoid(*z_i)
@@ -113,4 +118,4 @@ def lstm(
         return LSTMState(h, c), h
 
     plain = not (peepholes or projection_size or coupled or cell_clip)
-    return Cell(init, initial_state, step, lstm_sequence if plain else None)
+    return Cell(init, initial_state, step, of_one_type(lstm_sequence, step) if plain else None)

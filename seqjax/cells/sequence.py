@@ -13,6 +13,7 @@ with one batch axis `B` and `T` steps:
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,17 @@ def sequence_of(cell: Cell) -> Sequence:
     """
     check_cell(cell)
     return partial(scan_of_step, cell.step) if cell.sequence is None else cell.sequence
+
+
+def of_one_type(sequence: Sequence, step: Callable[[Params, State, Array], tuple[State, Array]]) -> Sequence:
+    """Returns a sequence function for parameters and a state of one dtype, and the scan over `step` for others."""
+
+    def run(params: Params, state: State, *args: Any, reverse: bool) -> tuple[State, Array]:
+        types = {leaf.dtype for leaf in jax.tree.leaves((params, state))}
+        chosen = sequence if len(types) == 1 else partial(scan_of_step, step)
+        return chosen(params, state, *args, reverse=reverse)
+
+    return run
 
 
 def scan_of_step(
@@ -55,9 +67,18 @@ def scan_of_step(
             next_state = _select(valid, next_state, state)
         return next_state, y
 
+    if xs.shape[1] == 0:  # a scan of no steps needs to be compiled
+        _, y = jax.eval_shape(step, params, state, jax.ShapeDtypeStruct((xs.shape[0], *xs.shape[2:]), xs.dtype))
+        return state, jnp.zeros((y.shape[0], 0, *y.shape[1:]), y.dtype)
     inputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), (xs, valid, resets))
     final_state, ys = lax.scan(masked_step, state, inputs, reverse=reverse)
     return final_state, jnp.moveaxis(ys, 0, 1)
+
+
+def split_like(rows: Array, leaf: Array) -> Array:
+    """Splits the first axis of an array over devices like that of `rows`, if the axes of the mesh are explicit."""
+    axis = jax.typeof(rows).sharding.spec[0]
+    return leaf if axis is None else jax.sharding.reshard(leaf, jax.sharding.PartitionSpec(axis))
 
 
 def _select(condition: Bool[Array, " B"], new: State, old: State) -> State:

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.cells.contract import Cell, check_features, check_size
+from seqjax.arguments import as_count
+from seqjax.by_value import by_value
+from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.simple_rnn import SIMPLE_RNN_SEQUENCES
 from seqjax.cells.initializers import Initializer
+from seqjax.cells.sequence import of_one_type
 
 
 class SimpleRNNParams(NamedTuple):
@@ -22,6 +25,7 @@ class SimpleRNNParams(NamedTuple):
     bias: Float[Array, " H"] | None
 
 
+@by_value
 def simple_rnn(
     hidden_size: int,
     *,
@@ -52,13 +56,13 @@ def simple_rnn(
     >>> y
     Array([0.], dtype=float32)
     """
-    check_size("hidden_size", hidden_size)
+    hidden_size = as_count("hidden_size", hidden_size)
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
     nonlinearity = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
 
     def init(key: Key[Array, ""], *, input_size: int) -> SimpleRNNParams:
-        check_size("input_size", input_size)
+        input_size = as_count("input_size", input_size)
         input_key, recurrent_key = jax.random.split(key)
         return SimpleRNNParams(
             input_kernel=kernel_init(input_key, (input_size, hidden_size), jnp.float32),
@@ -66,15 +70,15 @@ def simple_rnn(
             bias=jnp.zeros(hidden_size, jnp.float32) if use_bias else None,
         )
 
-    def initial_state(params: SimpleRNNParams, batch_shape: tuple[int, ...] = ()) -> Float[Array, "*B H"]:
-        return jnp.zeros((*batch_shape, hidden_size), params.recurrent_kernel.dtype)
+    def initial_state(params: SimpleRNNParams, batch_shape: Shape = ()) -> Float[Array, "*B H"]:
+        return jnp.zeros((*batch_shape, hidden_size), float_type(params))
 
     def step(
         params: SimpleRNNParams, h: Float[Array, "*B H"], x: Float[Array, "*B I"]
     ) -> tuple[Float[Array, "*B H"], Float[Array, "*B H"]]:
         check_features(params, x)
         z = x @ params.input_kernel + h @ params.recurrent_kernel
-        h = nonlinearity(z if params.bias is None else z + params.bias)
+        h = nonlinearity(z if params.bias is None else z + jnp.broadcast_to(params.bias, z.shape))
         return h, h
 
-    return Cell(init, initial_state, step, SIMPLE_RNN_SEQUENCES[activation])
+    return Cell(init, initial_state, step, of_one_type(SIMPLE_RNN_SEQUENCES[activation], step))

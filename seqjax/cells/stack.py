@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax.cells.contract import Cell, Params, State, check_cell
+from seqjax.arguments import check_setting
+from seqjax.by_value import by_value
+from seqjax.cells.contract import Cell, Params, Shape, State, check_cell
 from seqjax.cells.regularization import variational_dropout
 from seqjax.cells.sequence import sequence_of
 
 
+@by_value
 def stack(
     cells: Sequence[Cell],
     *,
@@ -46,8 +49,7 @@ def stack(
         raise ValueError("cells: expected at least one, got none")
     for cell in cells:
         check_cell(cell)
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(f"dropout_rate: expected a probability in [0, 1), got {dropout_rate}")
+    check_setting("dropout_rate", dropout_rate, lambda rate: 0 <= rate < 1, "a probability in [0, 1)")
 
     def init(key: Key[Array, ""], *, input_size: int) -> tuple[Params, ...]:
         params = []
@@ -57,7 +59,7 @@ def stack(
             input_size = jax.eval_shape(cell.step, params[-1], cell.initial_state(params[-1]), x)[1].shape[-1]
         return tuple(params)
 
-    def initial_state(params: tuple[Params, ...], batch_shape: tuple[int, ...] = ()) -> tuple[State, ...]:
+    def initial_state(params: tuple[Params, ...], batch_shape: Shape = ()) -> tuple[State, ...]:
         return tuple(cell.initial_state(p, batch_shape) for cell, p in zip(cells, params, strict=True))
 
     def between(layer: int, below: Array, above: Array, time_axis: int) -> Array:

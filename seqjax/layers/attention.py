@@ -22,6 +22,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import glorot_uniform, normal
 from jaxtyping import Array, Bool, Float, Int32, Integer, Key
 
+from seqjax.arguments import as_count, within
+from seqjax.by_value import by_value
+
 Params = Any
 
 
@@ -92,6 +95,7 @@ def next_alignment(alignment: Alignment, weights: Float[Array, "*B S"]) -> Align
     return Alignment(alignment.position + 1, alignment.attended + weights)
 
 
+@by_value
 def dot() -> Attention:
     """Scores a position by the inner product of its features and the query, which must have the same size.
 
@@ -112,6 +116,7 @@ def dot() -> Attention:
     return _attention(init, lambda params, values: values, lambda params, keys, alignment, query: _inner(query, keys))
 
 
+@by_value
 def general() -> Attention:
     """Scores a position by the inner product of the query and a linear map of the position's features.
 
@@ -135,6 +140,7 @@ def general() -> Attention:
     )
 
 
+@by_value
 def additive(size: int, *, coverage: bool = False) -> Attention:
     """Scores a position by a layer of `A` = `size` tanh units over the query and the position's features.
 
@@ -156,8 +162,7 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
     >>> print(*(f"{weight:.3f}" for weight in weights))
     0.179 0.821
     """
-    if size < 1:
-        raise ValueError(f"size: expected at least 1, got {size}")
+    size = as_count("size", size)
 
     def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> AdditiveParams:
         query_key, key_key, score_key, coverage_key = jax.random.split(key, 4)
@@ -173,13 +178,18 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
         features = (query @ params.query_kernel)[..., None, :] + keys
         if coverage:
             assert params.coverage_kernel is not None
-            features += alignment.attended[..., None] * params.coverage_kernel
+            features += alignment.attended[..., None] * jnp.broadcast_to(params.coverage_kernel, features.shape)
         return jnp.tanh(features) @ params.score_kernel
 
-    attention = _attention(init, lambda params, values: values @ params.key_kernel + params.bias, scores)
+    def keys_of(params: AdditiveParams, values: Array) -> Array:
+        keys = values @ params.key_kernel
+        return keys + jnp.broadcast_to(params.bias, keys.shape)
+
+    attention = _attention(init, keys_of, scores)
     return attention._replace(recurrent=coverage)
 
 
+@by_value
 def local_monotonic(attention: Attention, half_width: int) -> Attention:
     """Attends only to the positions from t - D to t + D at step t, where D is `half_width`.
 
@@ -194,15 +204,17 @@ def local_monotonic(attention: Attention, half_width: int) -> Attention:
     >>> print(attention.attend((), memory, Alignment(jnp.int32(4), jnp.zeros(5)), jnp.ones(2))[1])
     [0.  0.  0.  0.5 0.5]
     """
-    _check_half_width(half_width)
+    half_width = as_count("half_width", half_width, at_least=0)
 
     def attend(params: Params, memory: Memory, alignment: Alignment, query: Array) -> tuple[Array, Array]:
-        window = jnp.abs(jnp.arange(memory.mask.shape[-1]) - alignment.position[..., None]) <= half_width
+        distance = _positions(memory) - alignment.position[..., None]
+        window = jnp.abs(distance) <= half_width
         return attention.attend(params, memory._replace(mask=memory.mask & window), alignment, query)
 
     return attention._replace(attend=attend)
 
 
+@by_value
 def local_predictive(attention: Attention, half_width: int, *, size: int) -> Attention:
     """Attends only near a position that a layer of `size` tanh units predicts, with less weight further away.
 
@@ -222,9 +234,7 @@ def local_predictive(attention: Attention, half_width: int, *, size: int) -> Att
     >>> print(*(f"{weight:.3f}" for weight in weights))
     0.000 0.081 0.221 0.221 0.081
     """
-    for name, value in (("half_width", half_width), ("size", size)):
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    half_width, size = as_count("half_width", half_width), as_count("size", size)
 
     def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> LocalPredictiveParams:
         attention_key, kernel_key, position_key = jax.random.split(key, 3)
@@ -240,9 +250,9 @@ def local_predictive(attention: Attention, half_width: int, *, size: int) -> Att
     def attend(
         params: LocalPredictiveParams, memory: Memory, alignment: Alignment, query: Array
     ) -> tuple[Array, Array]:
-        length = jnp.sum(memory.mask, axis=-1)
+        length = jnp.sum(memory.mask, axis=-1, dtype=query.dtype)
         predicted = length * jax.nn.sigmoid(jnp.tanh(query @ params.kernel) @ params.position_kernel)
-        distance = jnp.arange(memory.mask.shape[-1]) - predicted[..., None]
+        distance = _positions(memory).astype(predicted.dtype) - predicted[..., None]
         near = memory._replace(mask=memory.mask & (jnp.abs(distance) <= half_width))
         _, weights = attention.attend(params.attention, near, alignment, query)
         weights *= jnp.exp(-2 * (distance / half_width) ** 2)
@@ -288,7 +298,7 @@ def _attention(
     def remember(params: Params, values: Float[Array, "*B S D"], lengths: Integer[Array, "*B"] | None = None) -> Memory:
         mask = jnp.ones(values.shape[:-1], bool)
         if lengths is not None:
-            mask = jnp.arange(values.shape[-2]) < lengths[..., None]
+            mask = within(lengths, values.shape[-2])
             values = jnp.where(mask[..., None], values, 0)
         return Memory(keys_of(params, values), values, mask)
 
@@ -301,14 +311,14 @@ def _attention(
     return Attention(init, remember, attend)
 
 
+def _positions(memory: Memory) -> Int32[Array, "*B S"]:
+    """Returns the position of each entry of the source."""
+    return jnp.broadcast_to(jnp.arange(memory.mask.shape[-1], dtype=jnp.int32), memory.mask.shape)
+
+
 def _inner(query: Array, keys: Array) -> Array:
     return jnp.einsum("...a,...sa->...s", query, keys)
 
 
 def _weighted_sum(weights: Array, values: Array) -> Array:
     return jnp.einsum("...s,...sd->...d", weights, values)
-
-
-def _check_half_width(half_width: int) -> None:
-    if half_width < 0:
-        raise ValueError(f"half_width: expected at least 0, got {half_width}")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -11,10 +12,11 @@ from seqjax.cells.contract import Params, State
 from seqjax.cells.sequence import Sequence
 
 
-def check_steps(name: str, steps: int) -> None:
-    """Raises ValueError unless the argument called `name` is a positive number of steps."""
-    if not isinstance(steps, int) or steps < 1:
+def as_steps(name: str, steps: int) -> int:
+    """Returns a number of steps as an int; raises ValueError unless it is a positive integer."""
+    if not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"{name}: expected a number of steps, at least 1, got {steps!r}")
+    return int(steps)
 
 
 def chunked(
@@ -43,6 +45,8 @@ def chunked(
             return pass_on(state), ys
 
         rows, steps = xs.shape[:2]
+        if not isinstance(steps, int):
+            raise ValueError(f"xs: expected a fixed number of steps to cut into chunks, got {steps}")
         chunks = max(steps - 1, 0) // steps_per_chunk  # before the last one
         tail_start = chunks * steps_per_chunk
 
@@ -51,6 +55,8 @@ def chunked(
             return jnp.moveaxis(leaf, 1, 0)
 
         inputs = (xs, valid, resets)
+        if chunks == 0:
+            return run(state, inputs)
         body = jax.tree.map(cut, inputs)
         tail = jax.tree.map(lambda leaf: leaf[:, tail_start:], inputs)
         if reverse:

@@ -1,6 +1,6 @@
 """Diagnostics of gradients through time: Jacobians, contributions of single steps, spectral radius, saturation.
 
-Let `s_t = f(s_{t-1}, x_t)` be the complete state of a cell, flattened to `S` numbers (`h` and `c` of an LSTM). The
+Let `s_t = f(s_{t-1}, x_t)` be the floats in the state of a cell, flattened to `S` numbers (`h` and `c` of an LSTM). The
 chain rule connects two steps by a product of Jacobians (Hochreiter 1991; Bengio, Simard and Frasconi 1994):
 
     d s_T / d s_t = J_T J_{T-1} ... J_{t+1},    J_k = d s_k / d s_{k-1}
@@ -9,8 +9,9 @@ The norm of this product shrinks or grows with the distance `T - t` like the pow
 gradients vanish or explode. Functions that take a `Cell` accept any cell and ONE sequence; use `jax.vmap` for more.
 """
 
+import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,21 +55,23 @@ def log_jacobian_norms(
     >>> jnp.exp(log_jacobian_norms(cell, params, jnp.ones((3, 1))))  # h' = x + h / 2
     Array([1.   , 0.5  , 0.25 , 0.125], dtype=float32)
     """
-    state, step = _flat_step(cell, params, initial_state)
+    state, counts, step = _flat_step(cell, params, initial_state)
 
-    def forward(state: Array, x: Array) -> tuple[Array, Array]:
-        return step(state, x), state
+    def forward(before: tuple[Array, Any], x: Array) -> tuple[tuple[Array, Any], tuple[Array, Any]]:
+        return step(*before, x), before
 
-    def backward(carry: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def backward(
+        carry: tuple[Array, Array], inputs: tuple[tuple[Array, Any], Array]
+    ) -> tuple[tuple[Array, Array], Array]:
         jacobian, log_norm = carry  # of d s_T / d s_k: a matrix of norm 1, and the logarithm of its true norm
-        before, x = inputs
-        _, pull_back = jax.vjp(lambda state: step(state, x), before)
+        (before, counts), x = inputs
+        _, pull_back, _ = jax.vjp(lambda state: step(state, counts, x), before, has_aux=True)
         [jacobian] = jax.vmap(pull_back)(jacobian)
         jacobian, log_factor = _normalized(jacobian)
         log_norm += log_factor
         return (jacobian, log_norm), log_norm
 
-    _, states = lax.scan(forward, state, xs)
+    _, states = lax.scan(forward, (state, counts), xs)
     start = (jnp.eye(state.size, dtype=state.dtype) / jnp.sqrt(state.size), jnp.zeros((), state.dtype))
     _, log_norms = lax.scan(backward, start, (states, xs), reverse=True)
     return jnp.concatenate([start[1][None], log_norms[::-1]])
@@ -129,8 +132,8 @@ def step_jacobian(cell: Cell, params: Params, state: State, x: Float[Array, " I"
     Array([[1., 3.],
            [2., 4.]], dtype=float32)
     """
-    flat, step = _flat_step(cell, params, state)
-    return jax.jacrev(step)(flat, x)
+    flat, counts, step = _flat_step(cell, params, state)
+    return jax.jacrev(step, has_aux=True)(flat, counts, x)[0]
 
 
 def spectral_radius(matrix: Float[Array, "S S"], squarings: int = 30) -> Float[Array, ""]:
@@ -189,7 +192,8 @@ def gates(params: Params, state: State, x: Float[Array, "*B I"]) -> dict[str, Fl
             h, letters = state, "run"
         case _:
             raise TypeError(f"params: expected the parameters of a plain lstm or gru, got {jax.tree.structure(params)}")
-    products = x @ params.input_kernel + h @ params.recurrent_kernel + params.bias
+    products = x @ params.input_kernel + h @ params.recurrent_kernel
+    products += jnp.broadcast_to(params.bias, products.shape)
     found = dict(zip(letters, jnp.split(products, len(letters), axis=-1), strict=True))
     return {letter: jax.nn.sigmoid(gate) for letter, gate in found.items() if letter not in "gn"}  # without candidates
 
@@ -223,15 +227,28 @@ def saturation(
 
 def _flat_step(
     cell: Cell, params: Params, state: State | None
-) -> tuple[Float[Array, " S"], Callable[[Array, Array], Array]]:
-    """Returns the state, or the cell's own initial state if None, and the step, both with flat arrays as states."""
-    flat, unflatten = ravel_pytree(cell.initial_state(params) if state is None else state)
+) -> tuple[Float[Array, " S"], Any, Callable[[Array, Any, Array], tuple[Array, Any]]]:
+    """Returns a state in two parts, a flat array of its floats and a list of its other leaves, and the step of both.
 
-    def step(flat: Array, x: Array) -> Array:
-        state, _ = cell.step(params, unflatten(flat), x)
-        return ravel_pytree(state)[0]
+    The state is the cell's own initial state if None.
+    """
+    leaves, structure = jax.tree.flatten(cell.initial_state(params) if state is None else state)
+    is_float = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    _, unflatten = ravel_pytree(list(itertools.compress(leaves, is_float)))
 
-    return flat, step
+    def split(leaves: list[Array]) -> tuple[Float[Array, " S"], list[Array]]:
+        floats, others = (
+            [leaf for leaf, each in zip(leaves, is_float, strict=True) if each == kind] for kind in (1, 0)
+        )
+        return ravel_pytree(floats)[0], others
+
+    def step(flat: Array, others: list[Array], x: Array) -> tuple[Array, list[Array]]:
+        next_float, next_other = iter(unflatten(flat)), iter(others)
+        merged = [next(next_float if each else next_other) for each in is_float]
+        state, _ = cell.step(params, jax.tree.unflatten(structure, merged), x)
+        return split(jax.tree.leaves(state))
+
+    return *split(leaves), step
 
 
 def _normalized(matrix: Float[Array, "S S"]) -> tuple[Float[Array, "S S"], Float[Array, ""]]:

@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from seqjax.cells.contract import Cell, Params, State
 from seqjax.cells.sequence import sequence_of
-from seqjax.recurrence.chunks import check_steps, chunked
+from seqjax.recurrence.chunks import as_steps, chunked
 from seqjax.recurrence.unroll import run
 
 
@@ -44,6 +44,6 @@ def truncated_unroll(
     >>> jax.grad(last_output)(jnp.ones((5, 1)))[:, 0]
     Array([0., 0., 0., 0., 1.], dtype=float32)
     """
-    check_steps("truncate_every", truncate_every)
-    sequence = chunked(sequence_of(cell), truncate_every, pass_on=lax.stop_gradient)
+    steps = as_steps("truncate_every", truncate_every)
+    sequence = chunked(sequence_of(cell), steps, pass_on=lax.stop_gradient)
     return run(sequence, cell, params, xs, lengths, resets, initial_state, False, time_major)

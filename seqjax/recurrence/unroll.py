@@ -11,11 +11,23 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from seqjax.cells.contract import Cell, Params, State, check_array, check_cell, check_params, check_state, check_step
-from seqjax.cells.sequence import Sequence, sequence_of
-from seqjax.recurrence.chunks import check_steps, chunked
+from seqjax.arguments import within
+from seqjax.cells.contract import (
+    Cell,
+    Params,
+    State,
+    arrays_of,
+    check_array,
+    check_cell,
+    check_params,
+    check_state,
+    check_step,
+)
+from seqjax.cells.sequence import Sequence, sequence_of, split_like
+from seqjax.recurrence.chunks import as_steps, chunked
 
 
 def unroll(
@@ -56,7 +68,8 @@ def unroll(
     Raises:
       ValueError: if a shape or a size does not fit.
       TypeError: if `cell` is not a Cell, if a dtype does not fit, if the structure of `initial_state` differs from that
-        of the cell's state, or if the step returns a state with a different structure from the one it took.
+        of the cell's state, or if the step returns a state with a different structure from the one it took; from JAX,
+        in forward mode (`jax.jvp`) for a cell with a `sequence`: use `cell._replace(sequence=None)`.
 
     >>> from seqjax.cells import SimpleRNNParams, simple_rnn
     >>> cell = simple_rnn(hidden_size=1, activation="relu")
@@ -70,8 +83,7 @@ def unroll(
     """
     sequence = sequence_of(cell)
     if remat_every is not None:
-        check_steps("remat_every", remat_every)
-        sequence = chunked(partial(_rematerialised, sequence), remat_every)
+        sequence = chunked(partial(_rematerialised, sequence), as_steps("remat_every", remat_every))
     return run(sequence, cell, params, xs, lengths, resets, initial_state, reverse, time_major)
 
 
@@ -121,6 +133,7 @@ def run(
         raise TypeError(f"xs: expected an array [*B, T, I], got {type(xs).__name__}")
     if xs.ndim < 2:
         raise ValueError(f"xs: expected [*B, T, I], two axes or more, got shape {xs.shape}")
+    params = arrays_of(params)
     check_params(cell, params, xs)
     check_array("resets", resets, xs.shape[:-1], jnp.bool_)
     if time_major:
@@ -137,11 +150,13 @@ def run(
         return jax.tree.map(lambda leaf: leaf.reshape(rows, *leaf.shape[len(batch_shape) :]), tree)
 
     xs, lengths, resets, state, restart = merge_rows((xs, lengths, resets, state, restart))
+    params, xs, lengths, resets, state, restart = _varying((params, xs, lengths, resets, state, restart))
+    state, restart = (jax.tree.map(partial(split_like, xs), tree) for tree in (state, restart))
     check_step(cell, params, state, jax.ShapeDtypeStruct((rows, xs.shape[-1]), xs.dtype))
 
     valid = None
     if lengths is not None:
-        valid = jnp.arange(steps) < lengths[:, None]
+        valid = within(lengths, steps)
         xs = jnp.where(valid[..., None], xs, 0)
         resets = None if resets is None else resets & valid
     if resets is not None and reverse:  # a sequence ends one step before the next one begins
@@ -152,6 +167,20 @@ def run(
 
     final_state, ys = jax.tree.map(lambda leaf: leaf.reshape(*batch_shape, *leaf.shape[1:]), (final_state, ys))
     return final_state, jnp.moveaxis(ys, -2, 0) if time_major else ys
+
+
+def _varying(tree: Any) -> Any:
+    """Marks all leaves as varying over the axes of a mesh over which one of them varies, as loops in `shard_map` need.
+
+    The gradient of a leaf that did not vary is thereby summed over the axis.
+    """
+    axes = frozenset().union(*(jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves(tree)))
+
+    def vary(leaf: Array) -> Array:
+        missing = tuple(axes - jax.typeof(leaf).manual_axis_type.varying)
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, tree)
 
 
 def _rematerialised(sequence: Sequence, *args: Any, reverse: bool) -> tuple[State, Array]:

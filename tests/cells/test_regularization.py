@@ -81,14 +81,41 @@ def test_nothing_is_dropped_without_a_key_or_a_rate(wrapper):
     assert variational_dropout(None, x, 0.5, time_axis=0) is x and variational_dropout(KEY, x, 0.0, time_axis=0) is x
 
 
-@pytest.mark.parametrize("wrapper", [weight_drop, recurrent_dropout])
+def test_rows_drop_features_of_their_own_at_every_step():
+    """The probe uses its kernel in no product, so that each row gets its own."""
+    params = ProbeParams(jnp.full((40, 50), 3.0), jnp.ones(50))
+    _, ys = unroll(recurrent_dropout(probe, 0.25, key=KEY), params, jnp.ones((30, 3, 1)))
+    ys = np.asarray(ys)
+    assert (ys == ys[:, :1, :, :1]).all() and set(np.unique(ys)) == {0, 4}
+    assert_share(ys[:, 0, :, 0] == 0, 0.25)
+    assert_share(ys[1, 0, :, 0] == ys[0, 0, :, 0], 0.25**2 + 0.75**2)
+
+
+@pytest.mark.parametrize("make", [seqjax.simple_rnn, seqjax.lstm, seqjax.gru, partial(seqjax.gru, reset_after=True)])
+def test_a_mask_of_the_state_equals_a_kernel_for_each_row(make, x64):
+    """A cell whose kernel is not the right factor of `@` gets a kernel for each row."""
+    cell = make(5)
+
+    def step(params, state, x):
+        return cell.step(params._replace(recurrent_kernel=jnp.concatenate([params.recurrent_kernel])), state, x)
+
+    params, xs = parameters(cell), jnp.asarray(oracles.random_like(1, np.empty((4, 6, 2))))
+    other = seqjax.Cell(cell.init, cell.initial_state, step)
+    results = [unroll(recurrent_dropout(each, 0.5, key=KEY), params, xs) for each in (cell, other)]
+    assert_close(*results)
+
+
+one_mask = partial(recurrent_dropout, one_mask=True)
+
+
+@pytest.mark.parametrize("wrapper", [weight_drop, one_mask])
 def test_the_same_weights_are_dropped_at_every_step_of_every_row(wrapper):
     params = ProbeParams(jnp.full((40, 50), 3.0), jnp.ones(50))
     _, ys = unroll(wrapper(probe, 0.25, key=KEY), params, jnp.ones((2, 3, 1)))
     kernel = np.asarray(ys[0, 0])
     assert (np.asarray(ys) == kernel).all()
     assert set(np.unique(kernel)) == {0, 4}
-    if wrapper is recurrent_dropout:  # a feature of h is a row
+    if wrapper is one_mask:  # a feature of h is a row
         assert (kernel == kernel[:, :1]).all()
         kernel = kernel[:, 0]
     assert_share(kernel == 0, 0.25)

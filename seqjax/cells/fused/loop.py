@@ -72,13 +72,24 @@ def run(
     """Runs a cell over a sequence, under the contract in `seqjax.cells.sequence`."""
     if xs.shape[1] == 0:
         return state, _over_all_steps(state, xs)
-    return _loop(equations, reverse, kernels, state, restart, xs.astype(kernels[0].b.dtype), valid, resets)
+    args = kernels, state, restart, xs.astype(kernels[0].b.dtype), valid, resets
+    try:  # the comment below stands in the traceback of JAX, which raises the error later under jit
+        return _loop(equations, reverse, *args)  # no forward mode: use cell._replace(sequence=None)
+    except TypeError as error:
+        if "forward-mode" in str(error):
+            error.add_note("A faster sequence has no forward mode; scan the step: cell._replace(sequence=None).")
+        raise
 
 
 def _over_all_steps(state: State, xs: Float[Array, "B T I"]) -> Float[Array, "B T H"]:
-    """Returns an uninitialised array with a vector of the hidden size for each step."""
+    """Returns an array with a vector of the hidden size for each step, to be written to."""
     h = jax.tree.leaves(state)[0]
-    return lax.empty((*xs.shape[:2], h.shape[-1]), h.dtype)
+    return _array_like(xs, h.shape[-1], h.dtype)
+
+
+def _array_like(xs: Float[Array, "B T I"], features: int, dtype: Any) -> Float[Array, "B T M"]:
+    """Returns zeros [B, T, features] on the devices that hold the rows of `xs`."""
+    return jnp.broadcast_to(jnp.zeros_like(xs[..., :1], dtype), (*xs.shape[:2], features))
 
 
 def _over_time(
@@ -136,7 +147,7 @@ def _forward(
     def product(
         kernel: Kernel, weights_left: Array | None, wx: Array | None, x: Array, v: Array | None = None
     ) -> Gates:
-        z = kernel.b
+        z = jnp.broadcast_to(kernel.b, (rows, kernel.b.size))
         if weights_left is not None:
             assert v is not None
             z = z + product_weights_left(jnp.concatenate([x, v], axis=-1), weights_left)
@@ -166,7 +177,7 @@ def _forward(
     return state, ys, saved, vs
 
 
-def _hoists_input(batch_size: int) -> bool:
+def _hoists_input(batch_size: Any) -> bool:
     """Returns whether to compute `W x` for all steps before the loop.
 
     That replaces many narrow products with a large one, but writes and reads an extra array. It is faster if each step
@@ -175,7 +186,7 @@ def _hoists_input(batch_size: int) -> bool:
     return batch_size == 1
 
 
-def _weights_left(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Array, "G M"] | None:
+def _weights_left(kernel: Kernel, batch_size: Any, hidden_size: int) -> Float[Array, "G M"] | None:
     """Transposes the weights of a product of input and state, M = I + H, if they are better as the left factor.
 
     A large product is faster with the weights on the left, a small one slower. The batch must have at least 32 rows,
@@ -185,21 +196,24 @@ def _weights_left(kernel: Kernel, batch_size: int, hidden_size: int) -> Float[Ar
         2 gates (GRU)     64 * 512
         others            never
 
-    Returns None if the weights are better as the right factor.
+    Returns None if the weights are better as the right factor, or if the size of the batch is symbolic.
     """
     w, u, b = kernel
     least_size = {4: 32 * 256, 2: 64 * 512}.get(b.size // hidden_size, math.inf)
-    if w is None or u is None or batch_size < 32 or hidden_size < 256 or batch_size * hidden_size < least_size:
+    if w is None or u is None or not isinstance(batch_size, int):
+        return None
+    if batch_size < 32 or hidden_size < 256 or batch_size * hidden_size < least_size:
         return None
     return jnp.concatenate([w, u]).T
 
 
-def _is_small(batch_size: int, hidden_size: int) -> bool:
+def _is_small(batch_size: Any, hidden_size: int) -> bool:
     """Returns whether a step that stores nothing for the gradient is so small that its operations should run in order.
 
-    Distributing the operations of such a step over threads takes longer than the operations themselves.
+    Distributing the operations of such a step over threads takes longer than the operations themselves. A symbolic size
+    of the batch is not small.
     """
-    return batch_size * hidden_size <= 4096
+    return isinstance(batch_size, int) and batch_size * hidden_size <= 4096
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -235,18 +249,18 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
             before = _where(reset, zero, before)
         return (before, d_restart), [jnp.concatenate(d_gates, axis=-1) for d_gates in d_zs], None
 
-    d_zs = [lax.empty((*xs.shape[:2], b.size), d_ys.dtype) for _, _, b in kernels]
+    d_zs = [_array_like(xs, b.size, d_ys.dtype) for _, _, b in kernels]
     inputs = d_ys, ys, vs, valid, resets
     (d_state, d_restart), d_zs, _ = _over_time(
         step, (d_state, zero), inputs, d_zs, saved, reverse=not reverse, ordered=False
     )
     d_kernels = [
         Kernel(
-            None if w is None else _outer_products(xs, d_z),
-            None if read is None else _outer_products(vs[read], d_z),
+            None if w is None else _outer_products(xs, d_z, w),
+            None if u is None else _outer_products(vs[read], d_z, u),
             d_z.sum((0, 1)),
         )
-        for (w, _, _), read, d_z in zip(kernels, equations.reads, d_zs, strict=True)
+        for (w, u, _), read, d_z in zip(kernels, equations.reads, d_zs, strict=True)
     ]
     d_xs = sum(_inputs_back(d_z, w) for (w, _, _), d_z in zip(kernels, d_zs, strict=True) if w is not None)
     return d_kernels, d_state, d_restart, d_xs, None, None
@@ -255,9 +269,15 @@ def _loop_backward(equations: Equations, reverse: bool, residuals: Any, gradient
 _loop.defvjp(_loop_forward, _loop_backward)
 
 
-def _outer_products(vs: Float[Array, "B T M"], d_zs: Float[Array, "B T N"]) -> Float[Array, "M N"]:
-    """Sums `v d_z'` over steps and rows, in that order; einsum uses the other order and copies both arrays."""
-    return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())))
+def _outer_products(
+    vs: Float[Array, "B T M"], d_zs: Float[Array, "B T N"], kernel: Float[Array, "M N"]
+) -> Float[Array, "M N"]:
+    """Sums `v d_z'` over steps and rows, in that order; einsum uses the other order and copies both arrays.
+
+    If the rows are split over an explicit axis of a mesh, the sum has the sharding of the kernel whose gradient it is.
+    """
+    out_sharding = None if jax.typeof(vs).sharding.spec[0] is None else jax.typeof(kernel).sharding
+    return lax.dot_general(vs, d_zs, (((0, 1), (0, 1)), ((), ())), out_sharding=out_sharding)
 
 
 def _inputs_back(d_z: Float[Array, "B T G"], w: Float[Array, "I G"]) -> Float[Array, "B T I"]:
