@@ -158,11 +158,11 @@ class SymbolVocabulary:
     def _ids(self) -> dict[str, int]:
         return {symbol: id for id, symbol in enumerate(self.symbols) if id >= UNK}  # not PAD, BOS or EOS
 
-    def encode(self, sequence: Sequence[str], *, allow_unknown: bool = False) -> Int32[np.ndarray, "N"]:
+    def encode(self, sequence: Iterable[str], *, allow_unknown: bool = False) -> Int32[np.ndarray, "N"]:
         """Turns the `N` symbols of a sequence into ids, without adding `BOS` or `EOS`.
 
         Args:
-          sequence: a string, read as characters, or a list of symbols.
+          sequence: a string, read as characters, or any iterable of symbols.
           allow_unknown: encode symbols outside the vocabulary as `<unk>` instead of raising.
 
         Raises:
@@ -173,6 +173,7 @@ class SymbolVocabulary:
         Traceback (most recent call last):
         ValueError: sequence: not in the vocabulary: 'd' at position 3, '?' at position 4
         """
+        sequence = tuple(sequence)  # reads an iterator once
         if not allow_unknown:
             unknown = [symbol for symbol in dict.fromkeys(sequence) if symbol not in self._ids]
             if unknown:

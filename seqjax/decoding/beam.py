@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
+from seqjax.arguments import as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -35,11 +36,11 @@ from seqjax.decoding.contract import (
     advance,
     as_arguments,
     as_settings,
-    check_count,
+    check_decoded,
     check_search,
-    check_sequences,
     first_tokens,
     repeat_state,
+    settle,
     take,
 )
 from seqjax.decoding.penalties import CoveragePenalty, LengthPenalty, Score, no_penalty, scoring
@@ -72,7 +73,8 @@ def beam_search(
     without changing the scores of the others. With `beam_size` V^L the search never drops a hypothesis.
 
     Args:
-      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
+      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`. Define
+        it once, and let it read its weights from `params` only; see `seqjax.decoding.contract`.
       params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None. Never repeated or
         reordered.
@@ -93,8 +95,8 @@ def beam_search(
 
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
-        row; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) logits are NaN or processors
+        leave no token in a row; the message lists these rows.
 
     >>> chain = jnp.array([[0.01, 0.01, 0.54, 0.44], [0.25] * 4, [0.3, 0.4, 0.2, 0.1], [0.05, 0.9, 0.03, 0.02]])
     >>> def step(params, context, state, token):
@@ -108,7 +110,8 @@ def beam_search(
     penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
     functions = as_arguments(step, processors, **penalties)
     settings = as_settings(beam_size=beam_size, n_best=n_best, eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(_beam_search(*functions, params, context, state, bos, **settings), processors)
+    found = _beam_search(*functions, params, context, state, bos, **settings)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 class Finished(NamedTuple):
@@ -130,6 +133,7 @@ class Beam(NamedTuple):
     parents: Int32[Array, "L B K"]  # the place of its parent before that step
     history: Int32[Array, "L B K"]  # all tokens of the living hypotheses; XLA drops it if no processor reads it
     finished: Finished
+    undefined: Bool[Array, " B"]  # whether a logit of a living hypothesis was NaN or plus infinity
 
 
 class _Loop(NamedTuple):
@@ -143,19 +147,20 @@ def _beam_search(
     step, processors, length_penalty, coverage_penalty, params, context, state, bos,
     *, beam_size, n_best, eos, max_length, pad,
 ) -> Decoded:  # fmt: skip
-    check_count("beam_size", beam_size)
+    as_count("beam_size", beam_size)
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best: expected at least 1 and at most beam_size, {beam_size}, got {n_best}")
     batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
     score = scoring(length_penalty, coverage_penalty, context, state)
 
     def goes_on(loop: _Loop) -> Bool[Array, ""]:
-        return (loop.t < max_length) & may_improve(loop.beam, loop.t, max_length, length_penalty)
+        return (loop.t < max_length) & jnp.any(may_improve(loop.beam, loop.t, max_length, length_penalty))
 
     def advance_all(loop: _Loop) -> _Loop:
         beam = loop.beam
-        predicted, state = advance(step, processors, params, context, loop.state, beam.token, beam.history, loop.t)
-        beam, choice = grow(beam, predicted, predicted.processed, state, loop.t, score, eos)
+        predicted, state = advance(step, processors, params, context, loop.state, beam.token, beam.history, loop.t, eos)
+        improves = may_improve(beam, loop.t, max_length, length_penalty)
+        beam, choice = grow(beam, predicted, predicted.processed, improves, state, loop.t, score, eos)
         return _Loop(loop.t + 1, reorder(state, choice.parent), beam)
 
     start = new_beam(first_tokens(bos, (batch, beam_size)), n_best, max_length)
@@ -179,16 +184,17 @@ def new_beam(bos: Int32[Array, "B K"], n_best: int, max_length: int) -> Beam:
     shape = (bos.shape[0], n_best)
     nothing = jnp.full(shape, -jnp.inf)
     finished = Finished(nothing, nothing, jnp.full(shape, -1, jnp.int32), jnp.zeros(shape, jnp.int32))
-    return Beam(jnp.where(first, 0.0, -jnp.inf), jnp.zeros(bos.shape), bos, record, record, record, finished)
+    undefined = jnp.zeros(bos.shape[0], bool)
+    return Beam(jnp.where(first, 0.0, -jnp.inf), jnp.zeros(bos.shape), bos, record, record, record, finished, undefined)
 
 
-def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty: LengthPenalty) -> Bool[Array, ""]:
-    """Checks whether, in any row, a living hypothesis of `t` tokens can still beat the worst finished one."""
+def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty: LengthPenalty) -> Bool[Array, " B"]:
+    """Checks in which rows a living hypothesis of `t` tokens can still beat the worst finished one."""
     lengths = 1 + jnp.arange(max_length)
     best = jnp.max(beam.sums, axis=1, keepdims=True)
     reachable = jnp.where(jnp.isneginf(best), best, jnp.vectorize(length_penalty)(best, lengths))
     reachable = jnp.max(reachable, axis=1, where=lengths > t, initial=-jnp.inf)
-    return jnp.any(reachable > beam.finished.scores[:, -1])
+    return (reachable > beam.finished.scores[:, -1]) & ~beam.undefined
 
 
 def choose(sums: Float[Array, "B K"], ranking: Float[Array, "B K V"], eos: int | None) -> Choice:
@@ -210,12 +216,16 @@ def grow(
     beam: Beam,
     predicted: Prediction,
     ranking: Float[Array, "B K V"],
+    improves: Bool[Array, " B"],
     state: State,
     t: Int32[Array, ""],
     score: Score,
     eos: int | None,
 ) -> tuple[Beam, Choice]:
-    """Extends the beam from `t` to `t + 1` tokens; `ranking` chooses the candidates, `predicted` scores them."""
+    """Extends the beam from `t` to `t + 1` tokens; `ranking` chooses the candidates, `predicted` scores them.
+
+    Undefined logits count in the rows that may still improve, and not for hypotheses that are not alive.
+    """
     batch, size, vocabulary = ranking.shape
     sums, log_probs = beam.sums - predicted.shift, beam.log_probs - predicted.normalizer
     choice = choose(sums, ranking, eos)
@@ -235,6 +245,7 @@ def grow(
         parents=beam.parents.at[t].set(choice.parent),
         history=history.at[t].set(choice.token),
         finished=finished,
+        undefined=beam.undefined | (improves & jnp.any(predicted.undefined & ~jnp.isneginf(beam.sums), axis=1)),
     ), choice
 
 
@@ -261,7 +272,7 @@ def read_off(beam: Beam, t: Int32[Array, ""], eos: int | None, pad: int) -> Deco
     if eos is not None:
         tokens = jnp.where(jnp.arange(max_length) == steps[..., None], eos, tokens)
     lengths = jnp.minimum(steps + 1, max_length)
-    return Decoded(tokens, lengths, beam.finished.log_probs, beam.finished.scores)
+    return settle(tokens, lengths, beam.finished.log_probs, beam.finished.scores, beam.undefined[:, None], pad)
 
 
 def follow(

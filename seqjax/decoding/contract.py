@@ -14,6 +14,14 @@ A processor reshapes or constrains the model's distribution,
 
 The first processor receives log-probabilities, that is normalised logits. Minus infinity forbids a token. No logit may
 rise above zero, because `beam_search` relies on that to decide when to stop.
+
+Two rules keep the compiled search of an earlier call in use and its results right. Define the step once, outside the
+code that calls the search, because a new function compiles a new search. And pass the weights as `params`: what a step
+reads from elsewhere, such as a module that it is a method of, is compiled into the search as a constant, and later
+updates of it have no effect.
+
+Logits that are NaN or plus infinity are no distribution. Outside `jit`, a search raises an error that names their rows.
+Under `jit`, the scores of these rows are NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +31,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+
+from seqjax.arguments import as_count, as_int, at_least, is_traced, where_defined
 
 Params = Any  # a pytree of arrays
 Context = Any  # a pytree of arrays; searches take it with a leading batch axis, steps without
@@ -32,10 +42,15 @@ Step = Callable[[Params, Context, State, Int32[Array, ""]], tuple[Float[Array, "
 
 
 class History(NamedTuple):
-    """The tokens that one hypothesis has emitted: `tokens[:length]`, without `bos`; the rest is undefined."""
+    """The tokens that one hypothesis has emitted, `tokens[:length]`, without `bos`; the rest is undefined.
+
+    `L` is the maximum length of the search. `eos` is the token that ends a sequence, None if only the maximum length
+    does.
+    """
 
     tokens: Int32[Array, " L"]
     length: Int32[Array, ""]
+    eos: int | None = None
 
 
 Processor = Callable[[Context, History, Float[Array, " V"]], Float[Array, " V"]]
@@ -77,51 +92,80 @@ def check_search(
         does not return logits of the same shape and type.
       ValueError: if a shape does not match, `max_length` is below 1 or `eos` is not a token.
     """
-    check_count("max_length", max_length)
+    as_count("max_length", max_length)
     batch = _batch_size(context, state, bos)
     context, state = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (context, state))
     vocabulary, dtype = _check_step(step, params, context, state, batch)
     if eos is not None and not 0 <= eos < vocabulary:
         raise ValueError(f"eos: expected a token below {vocabulary}, the number of logits, got {eos}")
-    history = jax.eval_shape(lambda: History(jnp.zeros(max_length, jnp.int32), jnp.int32(0)))
-    logits = jax.ShapeDtypeStruct((vocabulary,), _at_least_float32(dtype))
+    logits = jax.eval_shape(lambda: at_least(jnp.zeros(vocabulary, dtype), jnp.float32))
     for place, processor in enumerate(processors):
-        got = jax.eval_shape(processor, context, history, logits)
+
+        def process(context: Context, logits: Array, processor: Processor = processor) -> Any:
+            return processor(context, _no_history(max_length, eos), logits)
+
+        got = jax.eval_shape(process, context, logits)
         if _described(got) != _described(logits):
             raise TypeError(f"processors[{place}]: expected it to return {_described(logits)}, got {_described(got)}")
     return batch, vocabulary
 
 
-def check_count(name: str, value: int) -> None:
-    """Raises TypeError unless the argument called `name` is an int, ValueError unless it is at least 1."""
-    as_settings(**{name: value})
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-
-
 def as_settings(**settings: int | None) -> dict[str, int | None]:
-    """Returns the static arguments of a search; raises TypeError for one that is not an int (`eos` may be None)."""
-    for name, value in settings.items():
-        if value is None and name == "eos":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: expected an int, static under jit, got {value!r}")
-    return settings
+    """Returns the static arguments of a search as ints; raises TypeError for one that is none (`eos` may be None)."""
+    return {
+        name: None if value is None and name == "eos" else as_int(name, value, "an int, static under jit")
+        for name, value in settings.items()
+    }
 
 
-def check_sequences(decoded: Decoded, processors: Sequence[Processor]) -> Decoded:
-    """Raises ValueError for rows in which the processors left no token.
+def settle(
+    tokens: Int32[Array, "B n L"],
+    lengths: Int32[Array, "B n"],
+    log_probs: Float[Array, "B n"],
+    scores: Float[Array, "B n"],
+    undefined: Bool[Array, "B #n"],
+    pad: int,
+) -> Decoded:
+    """Builds the result of a search, in which a sequence that was not found has length 0 and holds only padding.
 
-    Under `jit` it does nothing, and the scores of these rows are minus infinity. It reads the scores only if there are
-    processors, because reading them waits for the search to finish.
+    Its log-probability and its score are minus infinity if it is impossible, and NaN where `undefined` is true, because
+    a logit was NaN or plus infinity.
     """
-    if processors and not isinstance(decoded.scores, jax.core.Tracer):
-        impossible = np.isneginf(np.asarray(decoded.scores)).all(axis=1)
-        if impossible.any():
-            raise ValueError(
-                "processors: expected at least one possible token in every row, "
-                f"got no token for row(s) {np.flatnonzero(impossible).tolist()} of the batch"
-            )
+    none = jnp.isneginf(scores) | undefined
+    return Decoded(
+        tokens=jnp.where(none[..., None], pad, tokens),
+        lengths=jnp.where(none, 0, lengths),
+        log_probs=where_defined(~undefined, jnp.where(none, -jnp.inf, log_probs)),
+        scores=where_defined(~undefined, jnp.where(none, -jnp.inf, scores)),
+    )
+
+
+def check_decoded(
+    decoded: Decoded, processors: Sequence[Processor], step: Step, params: Params, context: Context, state: State
+) -> Decoded:
+    """Raises ValueError for rows in which a logit was not a number, or in which the processors left no token.
+
+    Under `jit` it does nothing; the scores of these rows are then NaN and minus infinity.
+    """
+    if is_traced(decoded) or not decoded.scores.is_fully_addressable:
+        return decoded
+    scores = np.asarray(decoded.scores)
+    rows = np.flatnonzero(np.isnan(scores).any(axis=1)).tolist()
+    if rows:
+        row = jax.tree.map(lambda leaf: leaf[rows[0]], (context, state))
+        logits = jax.eval_shape(step, params, *row, jax.ShapeDtypeStruct((), jnp.int32))[0]
+        for place, processor in enumerate(processors):
+            try:  # outside `jit`, a constraint names the token that is none
+                processor(row[0], _no_history(decoded.tokens.shape[-1], None), jnp.zeros(logits.shape))
+            except ValueError as error:
+                raise ValueError(f"processors[{place}]: {error}, for row {rows[0]} of the batch") from error
+        raise ValueError(f"step: expected logits below infinity, got NaN or infinity in row(s) {rows} of the batch")
+    rows = np.flatnonzero(np.isneginf(scores).all(axis=1)).tolist()
+    if processors and rows:
+        raise ValueError(
+            "processors: expected at least one possible token in every row, "
+            f"got no token for row(s) {rows} of the batch"
+        )
     return decoded
 
 
@@ -146,7 +190,7 @@ def as_arguments(step: Step, processors: Sequence[Processor], **penalties: Calla
 
 def first_tokens(bos: Int[Array, "*B"], shape: tuple[int, int]) -> Int32[Array, "B K"]:
     """Broadcasts `bos` to the `K` hypotheses of each of `B` examples."""
-    return jnp.broadcast_to(bos.astype(jnp.int32).reshape(-1, 1), shape)
+    return jnp.broadcast_to(jnp.asarray(bos, jnp.int32).reshape(-1, 1), shape)
 
 
 def repeat_state(state: State, hypotheses: int) -> State:
@@ -169,6 +213,7 @@ class Prediction(NamedTuple):
     normalizer: Float[Array, "B K"]
     processed: Float[Array, "B K V"]  # processed log-probabilities; the logits themselves if there are no processors
     shift: Float[Array, "B K"]  # 0; the normalizer if there are no processors
+    undefined: Bool[Array, "B K"]  # true where a logit is NaN or plus infinity
 
 
 def advance(
@@ -180,20 +225,23 @@ def advance(
     token: Int32[Array, "B K"],
     tokens: Int32[Array, "L B K"],
     length: Int32[Array, ""],
+    eos: int | None,
 ) -> tuple[Prediction, State]:
     """Runs the step and the processors for all hypotheses, which have emitted `tokens[:length]`."""
 
     def one(context: Context, state: State, token: Array, tokens: Array) -> tuple[Prediction, State]:
         logits, state = step(params, context, state, token)
-        logits = logits.astype(_at_least_float32(logits.dtype))
+        logits = at_least(logits, jnp.float32)
         normalizer = jax.nn.logsumexp(logits)
+        undefined = ~(jnp.max(logits) < jnp.inf)
         normalizer = jnp.where(jnp.isneginf(normalizer), 0.0, normalizer)  # no token is possible: all stay at -inf
         if not processors:
-            return Prediction(logits, normalizer, logits, normalizer), state
+            return Prediction(logits, normalizer, logits, normalizer, undefined), state
         processed = logits - normalizer
         for processor in processors:
-            processed = processor(context, History(tokens, length), processed)
-        return Prediction(logits, normalizer, processed, jnp.zeros_like(normalizer)), state
+            processed = processor(context, History(tokens, length, eos), processed)
+        undefined |= ~(jnp.max(processed) < jnp.inf)
+        return Prediction(logits, normalizer, processed, jnp.zeros_like(normalizer), undefined), state
 
     hypotheses = jax.vmap(one, in_axes=(None, 0, 0, 1))
     return jax.vmap(hypotheses, in_axes=(0, 0, 0, 1))(context, state, token, tokens)
@@ -266,8 +314,9 @@ def _check_step(step: Step, params: Params, context: Context, state: State, batc
     return logits.size, logits.dtype
 
 
-def _at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
-    return jnp.promote_types(dtype, jnp.float32)
+def _no_history(max_length: int, eos: int | None) -> History:
+    """Returns the history of a hypothesis that has emitted nothing."""
+    return History(jnp.zeros(max_length, jnp.int32), jnp.int32(0), eos)
 
 
 def _described(tree: Any) -> str:

@@ -6,7 +6,9 @@ paths,
 
     p(y | x) = sum_{path: labels(path) = y} prod_t p_t(path_t)
 
-Logits are normalised here, so log-probabilities work too. Frames beyond a row's length have no effect.
+Logits are normalised here, so log-probabilities work too. Frames beyond a row's length have no effect. If a logit
+within it is NaN or plus infinity, the loss is NaN, and a search raises an error that names the row (under `jit`, its
+scores are NaN).
 """
 
 from functools import partial
@@ -14,9 +16,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int32
 
+from seqjax.arguments import (
+    as_count,
+    as_int,
+    at_least,
+    check_symbols,
+    clip_lengths,
+    is_symbol,
+    is_traced,
+    where_defined,
+    within,
+)
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -24,10 +38,11 @@ from seqjax.decoding.contract import (
     State,
     Step,
     as_argument,
-    check_count,
+    as_settings,
     check_search,
     first_tokens,
     repeat_state,
+    settle,
 )
 
 _IMPOSSIBLE = -1e30  # instead of log 0, which optax multiplies by 0
@@ -40,7 +55,6 @@ class CTCLoss(NamedTuple):
     alignable: Bool[Array, " B"]
 
 
-@partial(jax.jit, static_argnames="blank")
 def ctc_loss(
     logits: Float[Array, "B T V"],
     lengths: Int[Array, " B"],
@@ -52,42 +66,59 @@ def ctc_loss(
     """Computes -log p(labels | x) of each row: never negative, and infinite for a row without an alignment.
 
     `N` labels need at least N frames, plus one for each pair of equal neighbours. The loss is infinite and its gradient
-    zero if the frames are too few, the labels contain the blank, or every alignment needs a symbol of probability 0.
-    Average only over the alignable rows.
+    zero if the frames are too few, the labels contain the blank or (under `jit`) a number that is no symbol, or every
+    alignment needs a symbol of probability 0. Average only over the alignable rows.
+
+    Args:
+      logits: logits of `V` symbols at each of `T` frames.
+      lengths: number of frames of each row; above `T`, it counts as `T`.
+      labels: the symbols of each row, with any values in the padding.
+      label_lengths: number of labels of each row; above `N`, it counts as `N`.
+      blank: the symbol that is not a label.
 
     Raises:
-      ValueError: if the shapes do not match or `blank` is not a symbol.
+      ValueError: if the shapes do not match, `blank` is not a symbol or (outside `jit`) a label is not a symbol.
 
     >>> logits = jnp.log(jnp.array([[[0.5, 0.5], [0.5, 0.5]]] * 2))
     >>> losses = ctc_loss(logits, jnp.array([2, 2]), jnp.array([[1, 0], [1, 1]]), jnp.array([1, 2]))
     >>> jnp.exp(-losses.loss), losses.alignable  # paths 1 1, 0 1 and 1 0; none
     (Array([0.75, 0.  ], dtype=float32), Array([ True, False], dtype=bool))
     """
-    import optax  # not needed to decode
-
-    _check_frames(logits, lengths, blank)
-    (batch, frames, _), count = logits.shape, labels.shape[1]
+    blank = _check_frames(logits, lengths, blank)
+    batch, count = logits.shape[0], labels.shape[1]
     if labels.shape[0] != batch or label_lengths.shape != (batch,):
         shapes = f"{labels.shape} and {label_lengths.shape}"
         raise ValueError(f"labels, label_lengths: expected {batch} rows, as in logits, got shapes {shapes}")
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    padded_frame = jnp.arange(frames) >= lengths[:, None]
-    padded_label = jnp.arange(count) >= label_lengths[:, None]
+    if not is_traced((labels, label_lengths)):
+        check_symbols("labels", labels, logits.shape[2], within(label_lengths, count))
+    return _ctc_loss(logits, lengths, labels, label_lengths, blank=blank)
+
+
+@partial(jax.jit, static_argnames="blank")
+def _ctc_loss(logits, lengths, labels, label_lengths, *, blank) -> CTCLoss:
+    import optax  # not needed to decode
+
+    (_, frames, vocabulary), count = logits.shape, labels.shape[1]
+    logits = at_least(logits, jnp.float32)
+    lengths, label_lengths = clip_lengths(lengths, frames), clip_lengths(label_lengths, count)
+    padded_frame, padded_label = ~within(lengths, frames), ~within(label_lengths, count)
+    undefined = _undefined(logits, lengths)
     repeats = jnp.sum((labels[:, 1:] == labels[:, :-1]) & ~padded_label[:, 1:], axis=1)
-    alignable = (lengths >= label_lengths + repeats) & ~jnp.any((labels == blank) & ~padded_label, axis=1)
+    possible = is_symbol(labels, vocabulary) & (labels != blank)
+    alignable = (lengths >= label_lengths + repeats) & jnp.all(possible | padded_label, axis=1)
     loss = optax.losses.ctc_loss(
         jnp.where(padded_frame[..., None], 0.0, jnp.maximum(logits, _IMPOSSIBLE)),
         padded_frame.astype(logits.dtype),
-        jnp.where(padded_label, blank, labels),
+        jnp.where(possible & ~padded_label, labels, blank),
         padded_label.astype(logits.dtype),
         blank_id=blank,
         log_epsilon=_IMPOSSIBLE,
     )
     alignable &= loss < -_IMPOSSIBLE / 2
-    return CTCLoss(jnp.where(alignable, jnp.maximum(loss, 0.0), jnp.inf), alignable)
+    loss = jnp.where(alignable, jnp.maximum(loss, 0.0), jnp.inf)
+    return CTCLoss(where_defined(~undefined, loss), alignable | undefined)
 
 
-@partial(jax.jit, static_argnames=("blank", "pad"))
 def ctc_greedy_search(
     logits: Float[Array, "B T V"], lengths: Int[Array, " B"], *, blank: int = 0, pad: int = 0
 ) -> Decoded:
@@ -97,22 +128,28 @@ def ctc_greedy_search(
       One sequence per row, of maximum length `T`; its score is the log-probability of that path.
 
     Raises:
-      ValueError: if the shapes do not match or `blank` is not a symbol.
+      ValueError: if the shapes do not match, `blank` is not a symbol or (outside `jit`) a logit is NaN.
 
     >>> logits = jnp.log(jnp.array([[[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.8, 0.0]]]))
     >>> ctc_greedy_search(logits, jnp.array([4])).tokens  # the path is 1 1 0 1
     Array([[[1, 1, 0, 0]]], dtype=int32)
     """
-    _check_frames(logits, lengths, blank)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
-    inside = jnp.arange(logits.shape[1]) < lengths[:, None]
+    blank = _check_frames(logits, lengths, blank)
+    return _check_found(_ctc_greedy_search(logits, lengths, blank=blank, **as_settings(pad=pad)))
+
+
+@partial(jax.jit, static_argnames=("blank", "pad"))
+def _ctc_greedy_search(logits, lengths, *, blank, pad) -> Decoded:
+    valid = within(lengths, logits.shape[1])
+    log_probs = jax.nn.log_softmax(jnp.where(valid[..., None], at_least(logits, jnp.float32), 0.0))
     path = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
-    first = jnp.concatenate([jnp.ones_like(inside[:, :1]), path[:, 1:] != path[:, :-1]], axis=1)
-    kept = inside & first & (path != blank)
+    first = jnp.concatenate([jnp.ones_like(valid[:, :1]), path[:, 1:] != path[:, :-1]], axis=1)
+    kept = valid & first & (path != blank)
     place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, logits.shape[1])
     tokens = jax.vmap(lambda place, path: jnp.full_like(path, pad).at[place].set(path, mode="drop"))(place, path)
-    score = jnp.sum(jnp.max(log_probs, axis=-1), axis=1, where=inside, keepdims=True)
-    return Decoded(tokens[:, None], jnp.sum(kept, axis=1, keepdims=True, dtype=jnp.int32), score, score)
+    score = jnp.sum(jnp.max(log_probs, axis=-1), axis=1, where=valid, keepdims=True)
+    undefined = _undefined(logits, lengths)[:, None]
+    return settle(tokens[:, None], jnp.sum(kept, axis=1, keepdims=True, dtype=jnp.int32), score, score, undefined, pad)
 
 
 class LanguageModel(NamedTuple):
@@ -163,7 +200,7 @@ def ctc_beam_search(
 
     Raises:
       TypeError: if the step of the language model returns a wrong type.
-      ValueError: if the shapes do not match or a setting is out of range.
+      ValueError: if the shapes do not match, a setting is out of range or (outside `jit`) a logit is NaN.
 
     >>> logits = jnp.log(jnp.array([[[0.6, 0.4], [0.6, 0.4]]]))
     >>> found = ctc_beam_search(logits, jnp.array([2]), beam_size=2, n_best=2)
@@ -172,13 +209,14 @@ def ctc_beam_search(
     [1] 0.64
     [] 0.36
     """
-    _check_frames(logits, lengths, blank)
-    check_count("beam_size", beam_size)
+    blank = _check_frames(logits, lengths, blank)
+    as_count("beam_size", beam_size)
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best: expected at least 1 and at most beam_size, {beam_size}, got {n_best}")
     if language_model is not None:
         language_model = language_model._replace(step=as_argument("language_model.step", language_model.step))
-    return _ctc_beam_search(logits, lengths, language_model, beam_size=beam_size, n_best=n_best, blank=blank, pad=pad)
+    settings = as_settings(beam_size=beam_size, n_best=n_best, blank=blank, pad=pad)
+    return _check_found(_ctc_beam_search(logits, lengths, language_model, **settings))
 
 
 class _Prefixes(NamedTuple):
@@ -196,9 +234,9 @@ class _Prefixes(NamedTuple):
 @partial(jax.jit, static_argnames=("beam_size", "n_best", "blank", "pad"))
 def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blank, pad) -> Decoded:
     batch, frames, vocabulary = logits.shape
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    inside = jnp.arange(frames) < lengths[:, None]
-    log_probs = jax.nn.log_softmax(jnp.where(inside[..., None], logits, 0.0))
+    logits = at_least(logits, jnp.float32)
+    lengths = clip_lengths(lengths, frames)
+    log_probs = jax.nn.log_softmax(jnp.where(within(lengths, frames)[..., None], logits, 0.0))
     context = state = ()
     bos = jnp.zeros((batch, beam_size), jnp.int32)
     if language_model is not None:
@@ -218,13 +256,16 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
         weighted = jnp.where(is_blank | (weight == 0), 0.0, weight * labels)  # weight 0 turns the model off
         return weighted + bonus, state
 
-    def search(log_probs: Array, length: Array, context: Context, state: State, bos: Array) -> Decoded:
-        def next_frame(prefixes: _Prefixes, frame: tuple[Array, Array]) -> tuple[_Prefixes, None]:
+    def search(
+        log_probs: Array, length: Array, context: Context, state: State, bos: Array
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        def next_frame(prefixes: _Prefixes, frame: tuple[Array, Array]) -> tuple[_Prefixes, Array]:
             t, log_probs = frame
+            undefined = (t < length) & jnp.any(jnp.isnan(prefixes.predicted) & ~jnp.isneginf(_total(prefixes))[:, None])
             grown, extended, token = _grow(prefixes, log_probs, blank)
             predicted = predict(context, grown.state, token)
             predicted, state = _where(extended, predicted, (grown.predicted, grown.state))
-            return _where(t < length, grown._replace(predicted=predicted, state=state), prefixes), None
+            return _where(t < length, grown._replace(predicted=predicted, state=state), prefixes), undefined
 
         predicted, state = predict(context, state, bos)
         nothing = jnp.full(beam_size, -jnp.inf)
@@ -237,14 +278,19 @@ def _ctc_beam_search(logits, lengths, language_model, *, beam_size, n_best, blan
             predicted=predicted,
             state=state,
         )
-        prefixes, _ = lax.scan(next_frame, prefixes, (jnp.arange(frames), log_probs))
-        log_prob = jnp.logaddexp(prefixes.ending_blank, prefixes.ending_label)
+        prefixes, undefined = lax.scan(next_frame, prefixes, (jnp.arange(frames), log_probs))
+        log_prob = _total(prefixes)
         scores, best = lax.top_k(log_prob + prefixes.bonus, n_best)
-        none = jnp.isneginf(scores)
-        tokens = jnp.where(none[:, None], pad, prefixes.tokens[best])
-        return Decoded(tokens, jnp.where(none, 0, prefixes.lengths[best]), log_prob[best], scores)
+        return prefixes.tokens[best], prefixes.lengths[best], log_prob[best], scores, jnp.any(undefined)
 
-    return jax.vmap(search)(log_probs, lengths, context, state, bos)
+    tokens, found_lengths, log_probs, scores, undefined = jax.vmap(search)(log_probs, lengths, context, state, bos)
+    undefined |= _undefined(logits, lengths)
+    return settle(tokens, found_lengths, log_probs, scores, undefined[:, None], pad)
+
+
+def _total(prefixes: _Prefixes) -> Float[Array, " K"]:
+    """Computes the log-probability of each prefix."""
+    return jnp.logaddexp(prefixes.ending_blank, prefixes.ending_label)
 
 
 def _grow(
@@ -256,7 +302,7 @@ def _grow(
     """
     size, vocabulary = len(prefixes.lengths), len(log_probs)
     slots = jnp.arange(size)
-    total = jnp.logaddexp(prefixes.ending_blank, prefixes.ending_label)
+    total = _total(prefixes)
     last = jnp.where(prefixes.lengths > 0, prefixes.tokens[slots, prefixes.lengths - 1], blank)
 
     ending_blank = total + log_probs[blank]
@@ -305,10 +351,27 @@ def _where(condition: Bool[Array, "*K"], chosen: State, otherwise: State) -> Sta
     return jax.tree.map(choose, chosen, otherwise)
 
 
-def _check_frames(logits: Array, lengths: Array, blank: int) -> None:
+def _undefined(logits: Float[Array, "B T V"], lengths: Int[Array, " B"]) -> Bool[Array, " B"]:
+    """Returns in which rows a logit within the length is NaN or plus infinity."""
+    return jnp.any(within(lengths, logits.shape[1]) & ~(jnp.max(logits, axis=-1) < jnp.inf), axis=1)
+
+
+def _check_found(decoded: Decoded) -> Decoded:
+    """Raises ValueError for rows in which a logit was not a number; does nothing under `jit`."""
+    if not is_traced(decoded) and decoded.scores.is_fully_addressable:
+        rows = np.flatnonzero(np.isnan(np.asarray(decoded.scores)).any(axis=1)).tolist()
+        if rows:
+            raise ValueError(
+                f"logits: expected numbers below infinity, got NaN or infinity in row(s) {rows} of the batch"
+            )
+    return decoded
+
+
+def _check_frames(logits: Array, lengths: Array, blank: int) -> int:
     if logits.ndim != 3 or not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"logits: expected floats of shape [B, T, V], got {logits.dtype}{list(logits.shape)}")
     if lengths.shape != logits.shape[:1]:
         raise ValueError(f"lengths: expected shape {logits.shape[:1]}, got {lengths.shape}")
-    if not 0 <= blank < logits.shape[2]:
+    if not 0 <= as_int("blank", blank) < logits.shape[2]:
         raise ValueError(f"blank: expected a symbol below {logits.shape[2]}, got {blank}")
+    return int(blank)

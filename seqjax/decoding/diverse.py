@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
+from seqjax.arguments import as_count, check_setting
 from seqjax.decoding.beam import Beam, Choice, complete, grow, may_improve, new_beam, read_off, reorder
 from seqjax.decoding.contract import (
     Context,
@@ -22,11 +23,11 @@ from seqjax.decoding.contract import (
     advance,
     as_arguments,
     as_settings,
-    check_count,
+    check_decoded,
     check_search,
-    check_sequences,
     first_tokens,
     repeat_state,
+    settle,
     take,
 )
 from seqjax.decoding.penalties import CoveragePenalty, LengthPenalty, no_penalty, scoring
@@ -40,7 +41,7 @@ def diverse_beam_search(
     *,
     beam_size: int,
     groups: int,
-    diversity: float,
+    diversity: float | Float[Array, ""],
     bos: int | Array | np.ndarray,
     eos: int | None,
     max_length: int,
@@ -68,8 +69,8 @@ def diverse_beam_search(
 
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
-        row; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) logits are NaN or processors
+        leave no token in a row; the message lists these rows.
 
     >>> def step(params, context, state, token):
     ...     return jnp.log(jnp.array([0.5, 0.3, 0.2])), state
@@ -79,13 +80,12 @@ def diverse_beam_search(
     >>> diverse_beam_search(step, None, None, jnp.zeros((1, 0)), diversity=1.0, **settings).tokens[0].tolist()
     [[0, 0, 0], [1, 1, 1]]
     """
-    if not 0 <= diversity < math.inf:
-        raise ValueError(f"diversity: expected at least 0 and finite, got {diversity}")
+    check_setting("diversity", diversity, lambda diversity: 0 <= diversity < math.inf, "at least 0 and finite")
     penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
     functions = as_arguments(step, processors, **penalties)
     settings = as_settings(beam_size=beam_size, groups=groups, eos=eos, max_length=max_length, pad=pad)
     found = _diverse_beam_search(*functions, params, context, state, bos, diversity, **settings)
-    return check_sequences(found, processors)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 class _Loop(NamedTuple):
@@ -99,8 +99,8 @@ def _diverse_beam_search(
     step, processors, length_penalty, coverage_penalty, params, context, state, bos, diversity,
     *, beam_size, groups, eos, max_length, pad,
 ) -> Decoded:  # fmt: skip
-    check_count("beam_size", beam_size)
-    check_count("groups", groups)
+    as_count("beam_size", beam_size)
+    as_count("groups", groups)
     if beam_size % groups:
         raise ValueError(f"groups: expected a divisor of beam_size, {beam_size}, got {groups}")
     batch, vocabulary = check_search(step, processors, params, context, state, bos, eos, max_length)
@@ -108,20 +108,23 @@ def _diverse_beam_search(
     size = beam_size // groups
     slots = [slice(first, first + size) for first in range(0, beam_size, size)]
 
-    def goes_on(loop: _Loop) -> Array:
-        improve = [may_improve(beam, loop.t, max_length, length_penalty) for beam in loop.beams]
-        return (loop.t < max_length) & jnp.any(jnp.stack(improve))
+    def improves(loop: _Loop) -> Bool[Array, " B"]:
+        each = [may_improve(beam, loop.t, max_length, length_penalty) for beam in loop.beams]
+        return jnp.any(jnp.stack(each), axis=0)
+
+    def goes_on(loop: _Loop) -> Bool[Array, ""]:
+        return (loop.t < max_length) & jnp.any(improves(loop))
 
     def advance_all(loop: _Loop) -> _Loop:
         token = jnp.concatenate([beam.token for beam in loop.beams], axis=1)
         history = jnp.concatenate([beam.history for beam in loop.beams], axis=2)
-        predicted, state = advance(step, processors, params, context, loop.state, token, history, loop.t)
+        predicted, state = advance(step, processors, params, context, loop.state, token, history, loop.t, eos)
         used = jnp.zeros((batch, 1, vocabulary))
         beams, parents = [], []
         for beam, mine in zip(loop.beams, slots, strict=True):
             of_group, state_of_group = jax.tree.map(lambda leaf, mine=mine: leaf[:, mine], (predicted, state))
             ranking = of_group.processed - diversity * used
-            beam, choice = grow(beam, of_group, ranking, state_of_group, loop.t, score, eos)
+            beam, choice = grow(beam, of_group, ranking, improves(loop), state_of_group, loop.t, score, eos)
             used += _uses(choice, eos, vocabulary)
             beams.append(beam)
             parents.append(mine.start + choice.parent)
@@ -137,7 +140,8 @@ def _diverse_beam_search(
     found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *found)
     scores, order = lax.top_k(found.scores, beam_size)
     tokens = jnp.take_along_axis(found.tokens, order[..., None], axis=1)
-    return Decoded(tokens, take(found.lengths, order), take(found.log_probs, order), scores)
+    undefined = jnp.any(jnp.isnan(found.scores), axis=1, keepdims=True)
+    return settle(tokens, take(found.lengths, order), take(found.log_probs, order), scores, undefined, pad)
 
 
 def _uses(choice: Choice, eos: int | None, vocabulary: int) -> Float[Array, "B 1 V"]:

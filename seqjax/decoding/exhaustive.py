@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from seqjax.arguments import as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -19,11 +20,11 @@ from seqjax.decoding.contract import (
     advance,
     as_arguments,
     as_settings,
-    check_count,
+    check_decoded,
     check_search,
-    check_sequences,
     first_tokens,
     repeat_state,
+    settle,
     take,
 )
 from seqjax.decoding.penalties import CoveragePenalty, LengthPenalty, no_penalty, scoring
@@ -53,7 +54,7 @@ def exhaustive_search(
     Raises:
       TypeError: if `step`, a processor or a penalty returns something of the wrong type.
       ValueError: if shapes do not match, a setting is out of range, there are more than 2^20 sequences, or (outside
-        `jit`) processors leave no token in a row; the message lists these rows.
+        `jit`) logits are NaN or processors leave no token in a row; the message lists these rows.
 
     >>> def fair_coin(params, context, state, token):
     ...     return jnp.zeros(2), state
@@ -64,7 +65,8 @@ def exhaustive_search(
     penalties = {"length_penalty": length_penalty, "coverage_penalty": coverage_penalty}
     functions = as_arguments(step, processors, **penalties)
     settings = as_settings(n_best=n_best, eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(_exhaustive_search(*functions, params, context, state, bos, **settings), processors)
+    found = _exhaustive_search(*functions, params, context, state, bos, **settings)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 @partial(jax.jit, static_argnames=("n_best", "eos", "max_length", "pad"))
@@ -72,7 +74,7 @@ def _exhaustive_search(
     step, processors, length_penalty, coverage_penalty, params, context, state, bos, *, n_best, eos, max_length, pad
 ) -> Decoded:
     batch, vocabulary = check_search(step, processors, params, context, state, bos, eos, max_length)
-    check_count("n_best", n_best)
+    as_count("n_best", n_best)
     score = scoring(length_penalty, coverage_penalty, context, state)
     if vocabulary**max_length > _MOST:
         raise ValueError(f"max_length: expected at most {_MOST} sequences, got {vocabulary}^{max_length}")
@@ -81,11 +83,13 @@ def _exhaustive_search(
         raise ValueError(f"n_best: expected at most {candidates}, the number of sequences, got {n_best}")
     sums = log_probs = jnp.zeros((batch, 1))
     token, state = first_tokens(bos, (batch, 1)), repeat_state(state, 1)
+    undefined = jnp.zeros((batch, 1), bool)
     prefixes = np.full((1, max_length), pad, np.int32)
     every = []  # (sequences, their lengths, scores, log-probabilities) of each length
     for t in range(max_length):
         history = jnp.broadcast_to(prefixes.T[:, None], (max_length, batch, len(prefixes)))
-        predicted, state = advance(step, processors, params, context, state, token, history, jnp.int32(t))
+        predicted, state = advance(step, processors, params, context, state, token, history, jnp.int32(t), eos)
+        undefined |= jnp.any(predicted.undefined & ~jnp.isneginf(sums), axis=1, keepdims=True)
         sums = (sums - predicted.shift)[..., None] + predicted.processed
         log_probs = (log_probs - predicted.normalizer)[..., None] + predicted.logits
         sums, log_probs = sums.reshape(batch, -1), log_probs.reshape(batch, -1)
@@ -101,10 +105,5 @@ def _exhaustive_search(
 
     tokens, lengths, scores, log_probs = zip(*every, strict=True)
     scores, best = lax.top_k(jnp.concatenate(scores, axis=1), n_best)
-    none = jnp.isneginf(scores)
-    return Decoded(
-        tokens=jnp.where(none[..., None], pad, jnp.concatenate(tokens)[best]),
-        lengths=jnp.where(none, 0, jnp.concatenate(lengths).astype(jnp.int32)[best]),
-        log_probs=jnp.where(none, -jnp.inf, take(jnp.concatenate(log_probs, axis=1), best)),
-        scores=scores,
-    )
+    tokens, lengths = jnp.concatenate(tokens)[best], jnp.concatenate(lengths).astype(jnp.int32)[best]
+    return settle(tokens, lengths, take(jnp.concatenate(log_probs, axis=1), best), scores, undefined, pad)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
+from seqjax.arguments import check_setting
 from seqjax.decoding.contract import Context, State, as_argument
 
 LengthPenalty = Callable[[Float[Array, ""], Int[Array, ""]], Float[Array, ""]]
@@ -38,7 +39,7 @@ def mean_log_prob(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Flo
     return log_prob / length
 
 
-def gnmt_length(alpha: float) -> LengthPenalty:
+def gnmt_length(alpha: float | Float[Array, ""]) -> LengthPenalty:
     """Ranks by the log-probability divided by a power of the length; alpha 0 is the same as `no_penalty`.
 
     Wu et al. (2016), equation 14:
@@ -52,7 +53,7 @@ def gnmt_length(alpha: float) -> LengthPenalty:
 
 
 def gnmt_coverage(
-    beta: float,
+    beta: float | Float[Array, ""],
     attention: Callable[[Context, State], Float[Array, " S"]],
     mask: Callable[[Context], Bool[Array, " S"]] | None = None,
 ) -> CoveragePenalty:
@@ -78,8 +79,7 @@ def gnmt_coverage(
     >>> penalty(None, jnp.array([1.5, 1.0, jnp.exp(-2.0)]))
     Array(-1., dtype=float32)
     """
-    if beta < 0:
-        raise ValueError(f"beta: expected at least 0, got {beta}")
+    check_setting("beta", beta, lambda beta: beta >= 0, "at least 0")
     mask = None if mask is None else as_argument("mask", mask)
     return Partial(_gnmt_coverage, beta, as_argument("attention", attention), mask)
 

@@ -2,7 +2,8 @@
 
 Each factory returns a processor, `(context, history, logits) -> logits`; a search applies a chain of them in order. A
 token that is cut gets minus infinity. At least one token is always kept, and tokens with equal logits are kept or cut
-together. A new value of a setting does not recompile a search, except for the `k` of `top_k`.
+together. A new value of a setting does not recompile a search, except for the `k` of `top_k`; under `jit` a setting may
+be traced. Probabilities that equal a threshold except for rounding errors count as equal to it.
 
 `p` is the softmax of the input logits, and `H(p)` its entropy in nats.
 """
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
-from seqjax.decoding.contract import Context, History, Processor, check_count
+from seqjax.arguments import as_count, check_setting
+from seqjax.decoding.contract import Context, History, Processor
 
 Setting = float | Float[Array, ""]  # an array under jit
 
 
-def temperature(value: float) -> Processor:
+def temperature(value: Setting) -> Processor:
     """Divides the logits by a temperature, which sharpens the distribution below 1 and flattens it above 1.
 
     Raises:
@@ -29,8 +31,7 @@ def temperature(value: float) -> Processor:
     >>> temperature(0.5)(None, None, jnp.array([0.0, -1.0]))
     Array([ 0., -2.], dtype=float32)
     """
-    if not value > 0:
-        raise ValueError(f"value: expected a temperature above 0, got {value}")
+    check_setting("value", value, lambda value: value > 0, "a temperature above 0")
     return Partial(_temperature, value)
 
 
@@ -44,7 +45,7 @@ def top_k(k: int) -> Processor:
     >>> top_k(2)(None, None, jnp.array([1.0, 3.0, 2.0]))
     Array([-inf,   3.,   2.], dtype=float32)
     """
-    check_count("k", k)
+    k = as_count("k", k)
 
     def process(context: Context, history: History | None, logits: Float[Array, " V"]) -> Float[Array, " V"]:
         kept, _ = jax.lax.top_k(logits, min(k, logits.size))
@@ -53,8 +54,8 @@ def top_k(k: int) -> Processor:
     return process
 
 
-def top_p(p: float) -> Processor:
-    """Keeps the nucleus: the smallest set of most probable tokens whose total probability is at least p.
+def top_p(p: Setting) -> Processor:
+    """Keeps the nucleus: the smallest set of most probable tokens whose total probability is at least p; all if p is 1.
 
     Holtzman et al. (2020), equation 3.
 
@@ -68,7 +69,7 @@ def top_p(p: float) -> Processor:
     return Partial(_top_p, p)
 
 
-def min_p(p: float) -> Processor:
+def min_p(p: Setting) -> Processor:
     """Keeps the tokens whose probability is at least p times the maximum (Nguyen et al. 2025).
 
     Raises:
@@ -81,10 +82,10 @@ def min_p(p: float) -> Processor:
     return Partial(_min_p, p)
 
 
-def typical(mass: float) -> Processor:
+def typical(mass: Setting) -> Processor:
     """Keeps the tokens whose surprisal is closest to the entropy, until their total probability reaches `mass`.
 
-    Meister et al. (2023), equation 9: tokens are added in ascending order of |H(p) + log p|.
+    Meister et al. (2023), equation 9: tokens are added in ascending order of |H(p) + log p|; all are if `mass` is 1.
 
     Raises:
       ValueError: if the mass is outside (0, 1].
@@ -96,7 +97,7 @@ def typical(mass: float) -> Processor:
     return Partial(_typical, mass)
 
 
-def epsilon_cutoff(epsilon: float) -> Processor:
+def epsilon_cutoff(epsilon: Setting) -> Processor:
     """Cuts the tokens whose probability is below epsilon (Hewitt, Manning and Liang 2022, section 3.1).
 
     Raises:
@@ -109,7 +110,7 @@ def epsilon_cutoff(epsilon: float) -> Processor:
     return Partial(_epsilon_cutoff, epsilon)
 
 
-def eta_cutoff(epsilon: float) -> Processor:
+def eta_cutoff(epsilon: Setting) -> Processor:
     """Cuts the tokens whose probability is below a bound that falls as the entropy rises.
 
     Hewitt, Manning and Liang (2022), equation 5: p < eta, eta = min(epsilon, sqrt(epsilon) exp(-H(p))).
@@ -146,7 +147,7 @@ def _top_p(p: Setting, logits: Float[Array, " V"]) -> Float[Array, " V"]:
 
 @_of_logits
 def _min_p(p: Setting, logits: Float[Array, " V"]) -> Float[Array, " V"]:
-    return _cut(logits, logits < jnp.max(logits) + jnp.log(p))
+    return _cut(logits, logits < jnp.max(logits) + jnp.log(p) - _rounding(logits))
 
 
 @_of_logits
@@ -173,19 +174,27 @@ def _cut(logits: Float[Array, " V"], where: Bool[Array, " V"]) -> Float[Array, "
 
 
 def _cut_below(log_prob: Float[Array, ""], logits: Float[Array, " V"]) -> Float[Array, " V"]:
-    return _cut(logits, (jax.nn.log_softmax(logits) < log_prob) & (logits < jnp.max(logits)))
+    below = jax.nn.log_softmax(logits) < log_prob - _rounding(logits)
+    return _cut(logits, below & (logits < jnp.max(logits)))
 
 
 def _last_within(mass: Setting, probs: Float[Array, " V"], values: Float[Array, " V"]) -> Float[Array, ""]:
-    """Returns the last value of the shortest prefix whose probabilities sum to at least the mass."""
+    """Returns the last value of the shortest prefix whose probabilities sum to at least the mass.
+
+    A mass of 1 takes all values: probabilities that are too small for the sum count too.
+    """
     before = jnp.cumsum(probs) - probs
-    return values[jnp.sum(before < mass) - 1]
+    return values[jnp.sum((before < mass - _rounding(probs)) | (mass >= 1)) - 1]
+
+
+def _rounding(values: Float[Array, " V"]) -> float:
+    """Returns a bound of the rounding error of a probability, its logarithm or a sum of probabilities."""
+    return 16 * float(jnp.finfo(values.dtype).eps)
 
 
 def _entropy(log_probs: Float[Array, " V"]) -> Float[Array, ""]:
     return jnp.sum(jax.scipy.special.entr(jnp.exp(log_probs)))
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name}: expected a number above 0 and at most 1, got {value}")
+def _check_share(name: str, value: Setting) -> None:
+    check_setting(name, value, lambda value: 0 < value <= 1, "a number above 0 and at most 1")

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key
 
+from seqjax.arguments import as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -21,11 +22,11 @@ from seqjax.decoding.contract import (
     advance,
     as_arguments,
     as_settings,
-    check_count,
+    check_decoded,
     check_search,
-    check_sequences,
     first_tokens,
     repeat_state,
+    settle,
     take,
 )
 from seqjax.decoding.selection import maximum
@@ -50,7 +51,8 @@ def greedy_search(
     where q is the model's distribution after the processors. Ties go to the lowest token.
 
     Args:
-      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
+      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`. Define
+        it once, and let it read its weights from `params` only; see `seqjax.decoding.contract`.
       params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None.
       state: the state before the first token; each leaf has a leading batch axis.
@@ -65,8 +67,8 @@ def greedy_search(
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave a row
-        without a token; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) logits are NaN or processors
+        leave no token in a row; the message lists these rows.
 
     >>> chain = jnp.log(jnp.array([[0.1, 0.2, 0.7], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3]]))
     >>> def step(params, context, state, token):
@@ -77,7 +79,8 @@ def greedy_search(
     """
     functions = as_arguments(step, processors)
     settings = as_settings(eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(_greedy_search(*functions, params, context, state, bos, **settings), processors)
+    found = _greedy_search(*functions, params, context, state, bos, **settings)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 def sample(
@@ -102,7 +105,8 @@ def sample(
 
     Args:
       key: random key, consumed here.
-      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`.
+      step: the model, a function of one hypothesis: `(params, context, state, token) -> (logits [V], state)`. Define
+        it once, and let it read its weights from `params` only; see `seqjax.decoding.contract`.
       params: the first argument of `step`; new values do not cause recompilation.
       context: per-example input of `step`; each leaf has a leading batch axis. May be None.
       state: the state before the first token; each leaf has a leading batch axis.
@@ -120,8 +124,8 @@ def sample(
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave a row
-        without a token; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) logits are NaN or processors
+        leave no token in a row; the message lists these rows.
 
     >>> def fair_coin(params, context, state, token):
     ...     return jnp.zeros(2), state
@@ -129,10 +133,11 @@ def sample(
     >>> drawn.tokens.shape, jnp.exp(drawn.log_probs)
     ((1, 1, 3), Array([[0.125]], dtype=float32))
     """
-    check_count("num_samples", num_samples)
+    as_count("num_samples", num_samples)
     functions = as_arguments(step, processors)
     settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
-    return check_sequences(_sample(key, *functions, params, context, state, bos, **settings), processors)
+    found = _sample(key, *functions, params, context, state, bos, **settings)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 class _Loop(NamedTuple):
@@ -144,6 +149,7 @@ class _Loop(NamedTuple):
     lengths: Int32[Array, "B n"]
     log_probs: Float[Array, "B n"]
     scores: Float[Array, "B n"]
+    undefined: Bool[Array, "B n"]
 
 
 @partial(jax.jit, static_argnames=("eos", "max_length", "pad"))
@@ -152,9 +158,11 @@ def _greedy_search(step, processors, params, context, state, bos, *, eos, max_le
         largest, token = maximum(predicted.processed)
         if processors:
             return token, predicted
+        undefined = ~(largest < jnp.inf)
+        largest = jnp.where(jnp.isneginf(largest), 0.0, largest)  # no token is possible: all stay at -inf
         exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would compute the maximum again
         normalizer = largest + jnp.log(jnp.sum(exponentials, axis=-1))
-        return token, predicted._replace(normalizer=normalizer, shift=normalizer)
+        return token, predicted._replace(normalizer=normalizer, shift=normalizer, undefined=undefined)
 
     return _generate(choose, step, processors, params, context, state, bos, 1, eos, max_length, pad)
 
@@ -176,22 +184,25 @@ def _generate(choose, step, processors, params, context, state, bos, n, eos, max
     batch, _ = check_search(step, processors, params, context, state, bos, eos, max_length)
 
     def advance_all(loop: _Loop) -> _Loop:
-        predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.tokens, loop.t)
+        predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.tokens, loop.t, eos)
         token, predicted = choose(loop.t, predicted)
         log_prob = take(predicted.logits, token[..., None])[..., 0] - predicted.normalizer
         processed = take(predicted.processed, token[..., None])[..., 0]
-        impossible = jnp.isneginf(processed)  # the processors left no token: end here, with score minus infinity
+        impossible = jnp.isneginf(processed)  # no token is left: the sequence ends here, with score minus infinity
         score = jnp.where(impossible, processed, processed - predicted.shift)
-        ends = impossible if eos is None else impossible | (token == eos)
+        ends = impossible | predicted.undefined
+        if eos is not None:
+            ends |= token == eos
         return _Loop(
             t=loop.t + 1,
             token=token,
             state=state,
             finished=loop.finished | ends,
-            tokens=loop.tokens.at[loop.t].set(jnp.where(loop.finished | impossible, pad, token)),
-            lengths=loop.lengths + ~(loop.finished | impossible),
-            log_probs=loop.log_probs + jnp.where(loop.finished | impossible, 0.0, log_prob),
+            tokens=loop.tokens.at[loop.t].set(jnp.where(loop.finished, pad, token)),
+            lengths=loop.lengths + jnp.where(loop.finished, 0, 1),
+            log_probs=loop.log_probs + jnp.where(loop.finished, 0.0, log_prob),
             scores=loop.scores + jnp.where(loop.finished, 0.0, score),
+            undefined=loop.undefined | (predicted.undefined & ~loop.finished),
         )
 
     shape = (batch, n)
@@ -207,6 +218,7 @@ def _generate(choose, step, processors, params, context, state, bos, n, eos, max
             lengths=jnp.zeros(shape, jnp.int32),
             log_probs=jnp.zeros(shape),
             scores=jnp.zeros(shape),
+            undefined=jnp.zeros(shape, bool),
         ),
     )
-    return Decoded(jnp.moveaxis(loop.tokens, 0, -1), loop.lengths, loop.log_probs, loop.scores)
+    return settle(jnp.moveaxis(loop.tokens, 0, -1), loop.lengths, loop.log_probs, loop.scores, loop.undefined, pad)

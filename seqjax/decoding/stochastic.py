@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key
 
+from seqjax.arguments import as_count
 from seqjax.decoding.beam import follow, reorder
 from seqjax.decoding.contract import (
     Context,
@@ -21,11 +22,11 @@ from seqjax.decoding.contract import (
     advance,
     as_arguments,
     as_settings,
-    check_count,
+    check_decoded,
     check_search,
-    check_sequences,
     first_tokens,
     repeat_state,
+    settle,
     take,
 )
 from seqjax.decoding.selection import largest_sums
@@ -67,8 +68,8 @@ def stochastic_beam_search(
 
     Raises:
       TypeError: if `step` or a processor returns something of the wrong type.
-      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) processors leave no token in a
-        row; the message lists these rows.
+      ValueError: if shapes do not match, a setting is out of range, or (outside `jit`) logits are NaN or processors
+        leave no token in a row; the message lists these rows.
 
     >>> def step(params, context, state, token):
     ...     return jnp.log(jnp.array([0.5, 0.3, 0.2])), state
@@ -80,7 +81,7 @@ def stochastic_beam_search(
     functions = as_arguments(step, processors)
     settings = as_settings(num_samples=num_samples, eos=eos, max_length=max_length, pad=pad)
     found = _stochastic_beam_search(key, *functions, params, context, state, bos, **settings)
-    return check_sequences(found, processors)
+    return check_decoded(found, processors, step, params, context, state)
 
 
 class _Loop(NamedTuple):
@@ -95,19 +96,20 @@ class _Loop(NamedTuple):
     tokens: Int32[Array, "L B K"]  # the record, as in beam search: the token taken at each step
     parents: Int32[Array, "L B K"]  # the place of its parent before that step
     history: Int32[Array, "L B K"]  # for processors
+    undefined: Bool[Array, "B 1"]  # whether a logit was NaN or plus infinity
 
 
 @partial(jax.jit, static_argnames=("num_samples", "eos", "max_length", "pad"))
 def _stochastic_beam_search(
     key, step, processors, params, context, state, bos, *, num_samples, eos, max_length, pad
 ) -> Decoded:
-    check_count("num_samples", num_samples)
+    as_count("num_samples", num_samples)
     batch, vocabulary = check_search(step, processors, params, context, state, bos, eos, max_length)
     shape = (batch, num_samples)
     root_key, key = jax.random.split(key)
 
     def advance_all(loop: _Loop) -> _Loop:
-        predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.history, loop.t)
+        predicted, state = advance(step, processors, params, context, loop.state, loop.token, loop.history, loop.t, eos)
         allowed = ~jnp.isneginf(predicted.processed)
         phi = loop.phi[..., None] + jnp.where(allowed, jax.nn.log_softmax(predicted.processed), -jnp.inf)
         children = _perturb(jax.random.fold_in(key, loop.t), phi, loop.perturbed)
@@ -127,13 +129,14 @@ def _stochastic_beam_search(
             state=reorder(state, parent),
             token=token,
             ended=was_ended | ~exists | (token == (-1 if eos is None else eos)),
-            lengths=take(loop.lengths, parent) + ~was_ended,
+            lengths=take(loop.lengths, parent) + jnp.where(was_ended, 0, 1),
             log_probs=log_probs,
             phi=jnp.where(exists, phi, -jnp.inf),
             perturbed=perturbed,
             tokens=loop.tokens.at[loop.t].set(token),
             parents=loop.parents.at[loop.t].set(parent),
             history=history.at[loop.t].set(token),
+            undefined=loop.undefined | jnp.any(predicted.undefined & ~loop.ended, axis=1, keepdims=True),
         )
 
     root = jnp.broadcast_to(jnp.arange(num_samples) == 0, shape)
@@ -153,13 +156,13 @@ def _stochastic_beam_search(
             tokens=record,
             parents=record,
             history=record,
+            undefined=jnp.zeros((batch, 1), bool),
         ),
     )
     exists = ~jnp.isneginf(loop.perturbed)
     slots = jnp.broadcast_to(jnp.arange(num_samples, dtype=jnp.int32), shape)
     tokens = follow(loop.tokens, loop.parents, slots, jnp.where(exists, loop.t, 0), loop.t, pad)
-    log_probs = jnp.where(exists, loop.log_probs, -jnp.inf)
-    return Decoded(tokens, jnp.where(exists, loop.lengths, 0), log_probs, loop.perturbed)
+    return settle(tokens, loop.lengths, loop.log_probs, loop.perturbed, loop.undefined, pad)
 
 
 def _perturb(key: Key[Array, ""], phi: Float[Array, "B K V"], parent: Float[Array, "B K"]) -> Float[Array, "B K V"]:

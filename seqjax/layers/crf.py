@@ -17,8 +17,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
+
+from seqjax.arguments import check_symbols, clip_lengths, is_symbol, is_traced, where_defined, within
 
 
 class CRFParams(NamedTuple):
@@ -44,11 +47,11 @@ def sequence_score(
     Args:
       params: parameters of the field.
       scores: `x`, the score of each tag at each step.
-      tags: `y`, with any values in the padding.
-      lengths: number of tags in each row, 0 to `T`.
+      tags: `y`, from 0 to `K - 1`, with any values in the padding; a row with another number is NaN under `jit`.
+      lengths: number of tags in each row; above `T`, it counts as `T`.
 
     Raises:
-      ValueError: if the shapes do not match.
+      ValueError: if the shapes do not match or (outside `jit`) a tag is out of range.
 
     >>> params = CRFParams(jnp.array([0.0, 1.0]), jnp.array([[0.0, 3.0], [5.0, 0.0]]), jnp.array([0.0, 7.0]))
     >>> sequence_score(params, jnp.zeros((1, 3, 2)), jnp.array([[1, 0, 1]]), jnp.array([3]))
@@ -57,13 +60,17 @@ def sequence_score(
     _check(params, scores, lengths)
     if tags.shape != scores.shape[:2]:
         raise ValueError(f"tags: expected shape {scores.shape[:2]}, one tag per step, got {tags.shape}")
-    valid = jnp.arange(scores.shape[1]) < lengths[:, None]
-    tags = jnp.where(valid, tags, 0)
+    steps, count = scores.shape[1:]
+    lengths = clip_lengths(lengths, steps)
+    valid = within(lengths, steps)
+    check_symbols("tags", tags, count, valid)
+    defined = jnp.all(is_symbol(tags, count) | ~valid, axis=1)
+    tags = jnp.where(valid & is_symbol(tags, count), tags, 0)
     own = jnp.take_along_axis(jnp.where(valid[..., None], scores, 0), tags[..., None], axis=-1)[..., 0]
     between = jnp.where(valid[:, 1:], params.transitions[tags[:, :-1], tags[:, 1:]], 0)
     last = jnp.take_along_axis(tags, jnp.maximum(lengths - 1, 0)[:, None], axis=1)[:, 0]
     ends = jnp.where(lengths > 0, params.start[tags[:, 0]] + params.end[last], 0)
-    return own.sum(axis=1) + between.sum(axis=1) + ends
+    return where_defined(defined, own.sum(axis=1) + between.sum(axis=1) + ends)
 
 
 def log_normalizer(
@@ -134,14 +141,17 @@ def log_likelihood(
 
 
 def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[Array, " B"]) -> Viterbi:
-    """Finds the tags with the highest score (Viterbi 1967; Rabiner 1989, equations 32 to 35).
+    """Finds the tags with the highest score, NaN if a score within the length is NaN or plus infinity.
+
+    Viterbi (1967); Rabiner (1989), equations 32 to 35:
 
         a_t[j] = x[t, j] + max_i (a_(t-1)[i] + transitions[i, j])
 
     The backward pass recomputes each best tag from a_t and the tag after it, which is faster than storing back-pointers
     for every tag. Ties go to the first tag.
 
-    Args and raises: see `sequence_score`.
+    Raises:
+      ValueError: as in `sequence_score`; also (outside `jit`) if a score within the length is NaN or plus infinity.
 
     >>> params = CRFParams(jnp.zeros(2), jnp.array([[0.0, -9.0], [0.0, 0.0]]), jnp.zeros(2))
     >>> scores = jnp.array([[[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]]])
@@ -166,13 +176,18 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
     last = jnp.argmax(alpha, axis=-1)
     _, tags = lax.scan(back, last, (alphas, rest[1]), reverse=True)
     tags = jnp.concatenate([tags, last[None]]).T
-    valid = jnp.arange(scores.shape[1]) < lengths[:, None]
-    return Viterbi(jnp.where(valid, tags, 0), jnp.where(lengths > 0, alpha.max(axis=-1), 0))
+    valid = within(lengths, scores.shape[1])
+    defined = jnp.all((jnp.max(scores, axis=-1) < jnp.inf) | ~valid, axis=1)
+    best = where_defined(defined, jnp.where(lengths > 0, alpha.max(axis=-1), 0))
+    if not is_traced(best) and best.is_fully_addressable and np.isnan(best).any():
+        rows = np.flatnonzero(np.isnan(best)).tolist()
+        raise ValueError(f"scores: expected numbers below infinity, got NaN or infinity in row(s) {rows}")
+    return Viterbi(jnp.where(valid & defined[:, None], tags, 0), best)
 
 
 def _time_major(scores: Array, lengths: Array) -> tuple[Array, tuple[Array, Array]]:
     """Returns the scores of the first step, and the scores and the mask of the steps after it."""
-    valid = jnp.arange(scores.shape[1])[:, None] < lengths
+    valid = within(lengths, scores.shape[1]).T
     scores = jnp.where(valid[..., None], jnp.moveaxis(scores, 1, 0), 0)
     return scores[0], (scores[1:], valid[1:])
 

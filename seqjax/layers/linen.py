@@ -1,18 +1,63 @@
-"""Flax modules that own the parameters of cells and attentions; `seqjax.recurrence` runs the cells."""
+"""Flax modules that own the parameters of embeddings, cells and attentions; `seqjax.recurrence` runs the cells."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.serialization import from_state_dict, to_state_dict
 from jaxtyping import Array, Bool, Float, Integer
 
+from seqjax.arguments import is_symbol, where_defined
 from seqjax.cells.contract import Cell, Params, State, check_cell
 from seqjax.cells.regularization import variational_dropout
 from seqjax.layers.attention import Alignment, Attention, Memory
 from seqjax.recurrence import bidirectional, unroll
+
+
+def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int) -> Float[Array, "*B V"]:
+    """Returns the one-hot vector of each of `V` = `size` symbols, and NaN for a number that is no symbol.
+
+    >>> import jax.numpy as jnp
+    >>> one_hot(jnp.array([1, 2]), 2)
+    Array([[ 0.,  1.],
+           [nan, nan]], dtype=float32)
+    """
+    return where_defined(is_symbol(symbols, size)[..., None], jax.nn.one_hot(symbols, size, dtype=jnp.float32))
+
+
+class Embedding(nn.Module):
+    """Looks up the vector of each symbol; a number that is no symbol has the vector NaN.
+
+    Attributes:
+      symbols: number of symbols, `V`.
+      size: size of a vector, `E`.
+
+    >>> import jax.numpy as jnp
+    >>> vectors, _ = Embedding(symbols=2, size=3).init_with_output(jax.random.key(0), jnp.array([1, 2, -1]))
+    >>> jnp.isnan(vectors).all(axis=1)
+    Array([False,  True,  True], dtype=bool)
+    """
+
+    symbols: int
+    size: int
+
+    def setup(self) -> None:
+        """Builds the table, with the initialisation of `nn.Embed`."""
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+        self.embedding = self.param("embedding", init, (self.symbols, self.size), jnp.float32)
+
+    def __call__(self, symbols: Integer[Array, "*B"]) -> Float[Array, "*B E"]:
+        """Returns the vectors."""
+        valid = is_symbol(symbols, self.symbols)
+        return where_defined(valid[..., None], self.embedding[jnp.where(valid, symbols, 0)])
+
+    def attend(self, query: Float[Array, "*B E"]) -> Float[Array, "*B V"]:
+        """Returns the inner product of each query with the vector of each symbol, as the logits of tied weights."""
+        return query @ self.embedding.T
 
 
 class Recurrent(nn.Module):
@@ -50,13 +95,14 @@ class Recurrent(nn.Module):
     def __call__(
         self,
         xs: Float[Array, "*B T I"],
-        *,
         lengths: Integer[Array, "*B"] | None = None,
         resets: Bool[Array, "*B T"] | None = None,
         initial_states: tuple[State, ...] | None = None,
         deterministic: bool = True,
     ) -> tuple[tuple[State, ...], Float[Array, "*B T H"]]:
         """Runs the layers; returns the final state of each layer and the outputs of the last.
+
+        Under a transformation of Flax, such as `nn.remat` or `nn.vmap`, pass all arguments by position.
 
         Args:
           xs: inputs of `T` steps, with any number of batch axes `*B`.
@@ -87,7 +133,7 @@ class Recurrent(nn.Module):
         return tuple(final_states), xs
 
     def step(
-        self, states: tuple[State, ...], x: Float[Array, "*B I"], *, deterministic: bool = True
+        self, states: tuple[State, ...], x: Float[Array, "*B I"], deterministic: bool = True
     ) -> tuple[tuple[State, ...], Float[Array, "*B H"]]:
         """Takes one step through all layers, for use in decoding.
 

@@ -1,13 +1,13 @@
 """Many to one: a classifier of whole sequences."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
+from seqjax.arguments import check_symbols, within
 from seqjax.cells.regularization import variational_dropout
 from seqjax.layers.attention import Attention, new_alignment
-from seqjax.layers.linen import Attend, Recurrent
+from seqjax.layers.linen import Attend, Embedding, Recurrent, one_hot
 
 
 class Classifier(nn.Module):
@@ -28,6 +28,7 @@ class Classifier(nn.Module):
       attention: the attention that pools; max pooling if None.
       dropout_rate: dropout rate of z and of the embedded symbols, with one mask for all positions of a sequence.
 
+    >>> import jax
     >>> import seqjax
     >>> model = Classifier(9, 3, Recurrent(seqjax.lstm(hidden_size=8), bidirectional=True), embedding_size=4)
     >>> tokens, lengths = jnp.array([[1, 2, 3], [4, 0, 0]]), jnp.array([3, 1])
@@ -46,36 +47,41 @@ class Classifier(nn.Module):
     def setup(self) -> None:
         """Builds the embedding, if there is one."""
         if self.embedding_size is not None:
-            self.embedding = nn.Embed(self.vocab_size, self.embedding_size)
+            self.embedding = Embedding(self.vocab_size, self.embedding_size)
 
     def __call__(
-        self, tokens: Integer[Array, "B T"], lengths: Integer[Array, "B"], *, deterministic: bool = True
+        self, tokens: Integer[Array, "B T"], lengths: Integer[Array, "B"], deterministic: bool = True
     ) -> Float[Array, "B {self.num_classes}"]:
         """Returns the logits of each class.
 
         Args:
-          tokens: symbols of `B` sequences, padded to `T` positions.
-          lengths: number of valid positions in each.
+          tokens: symbols of `B` sequences, padded to `T` positions with any values.
+          lengths: number of valid positions in each; above `T`, it counts as `T`.
           deterministic: whether to disable all random operations, which draw from the collection "dropout".
+
+        Raises:
+          ValueError: outside `jit`, for a token that is no symbol; under `jit`, the logits of its row are NaN.
         """
-        return self.classify(self.embed(tokens), lengths, deterministic=deterministic)
+        valid = within(lengths, tokens.shape[1])
+        check_symbols("tokens", tokens, self.vocab_size, valid)
+        return self.classify(self.embed(jnp.where(valid, tokens, 0)), lengths, deterministic)
 
     def embed(self, tokens: Integer[Array, "B T"]) -> Float[Array, "B T E"]:
         """Returns the embedding or the one-hot vector of each symbol, which the recurrent layers read."""
         if self.embedding_size is None:
-            return jax.nn.one_hot(tokens, self.vocab_size, dtype=jnp.float32)
+            return one_hot(tokens, self.vocab_size)
         return self.embedding(tokens)
 
     @nn.compact
     def classify(
-        self, xs: Float[Array, "B T E"], lengths: Integer[Array, "B"], *, deterministic: bool = True
+        self, xs: Float[Array, "B T E"], lengths: Integer[Array, "B"], deterministic: bool = True
     ) -> Float[Array, "B {self.num_classes}"]:
         """Returns the logits of each class, from embedded symbols or any other frames."""
         if not deterministic:
             xs = variational_dropout(self.make_rng("dropout"), xs, self.dropout_rate, time_axis=-2)
         _, ys = self.recurrent(xs, lengths=lengths, deterministic=deterministic)
         if self.attention is None:
-            valid = jnp.arange(ys.shape[1]) < lengths[:, None]
+            valid = within(lengths, ys.shape[1])
             pooled = jnp.max(jnp.where(valid[..., None], ys, -jnp.inf), axis=1, initial=-jnp.inf)
             pooled = jnp.where(lengths[:, None] > 0, pooled, 0.0)
         else:

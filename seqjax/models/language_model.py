@@ -1,13 +1,12 @@
 """One stream: a model of the next symbol given all previous symbols."""
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from seqjax.arguments import check_symbols
 from seqjax.cells.contract import State
 from seqjax.cells.regularization import variational_dropout
-from seqjax.layers.linen import Recurrent
+from seqjax.layers.linen import Recurrent, one_hot
 
 
 class LanguageModel(nn.Module):
@@ -21,6 +20,8 @@ class LanguageModel(nn.Module):
       recurrent: the recurrent layers.
       dropout_rate: rate of `seqjax.variational_dropout` on the outputs of `recurrent`.
 
+    >>> import jax
+    >>> import jax.numpy as jnp
     >>> import seqjax
     >>> model = LanguageModel(vocab_size=5, recurrent=Recurrent(seqjax.gru(hidden_size=8)))
     >>> tokens = jnp.array([[0, 1, 2, 3]])
@@ -42,7 +43,6 @@ class LanguageModel(nn.Module):
         self,
         tokens: Integer[Array, "*B T"],
         carry: tuple[State, ...] | None = None,
-        *,
         resets: Bool[Array, "*B T"] | None = None,
         deterministic: bool = True,
     ) -> tuple[tuple[State, ...], Float[Array, "*B T {self.vocab_size}"]]:
@@ -53,8 +53,12 @@ class LanguageModel(nn.Module):
           carry: the recurrent states before the first step; the initial states if None.
           resets: true where a new stream begins.
           deterministic: whether to disable all random operations, which draw from the collection "dropout".
+
+        Raises:
+          ValueError: outside `jit`, for a token that is no symbol; under `jit`, the logits after it are NaN.
         """
-        xs = jax.nn.one_hot(tokens, self.vocab_size, dtype=jnp.float32)
+        check_symbols("tokens", tokens, self.vocab_size)
+        xs = one_hot(tokens, self.vocab_size)
         carry, ys = self.recurrent(xs, resets=resets, initial_states=carry, deterministic=deterministic)
         if not deterministic:
             ys = variational_dropout(self.make_rng("dropout"), ys, self.dropout_rate, time_axis=-2)
@@ -64,5 +68,6 @@ class LanguageModel(nn.Module):
         self, carry: tuple[State, ...], token: Int[Array, "*B"]
     ) -> tuple[tuple[State, ...], Float[Array, "*B {self.vocab_size}"]]:
         """Takes one decoding step: reads a symbol and returns the carry and the logits of the next symbol."""
-        carry, y = self.recurrent.step(carry, jax.nn.one_hot(token, self.vocab_size, dtype=jnp.float32))
+        check_symbols("token", token, self.vocab_size)
+        carry, y = self.recurrent.step(carry, one_hot(token, self.vocab_size))
         return carry, self.output(y)

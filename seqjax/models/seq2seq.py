@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Integer
 
+from seqjax.arguments import check_symbols, clip_lengths, within
 from seqjax.cells.contract import Cell, State
 from seqjax.cells.regularization import variational_dropout
 from seqjax.layers.attention import Alignment, Attention, Memory, new_alignment, next_alignment
-from seqjax.layers.linen import Attend, Recurrent
+from seqjax.layers.linen import Attend, Embedding, Recurrent
 
 
 class Encoded(NamedTuple):
@@ -128,8 +129,8 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"unknown: expected a symbol below {self.target_size}, got {self.unknown}")
         hidden_size = _output_size(self.decoder.cell)
         features_size = self.embedding_size if self.tie_embeddings else hidden_size
-        self.source_embedding = nn.Embed(self.source_size, self.embedding_size)
-        self.target_embedding = nn.Embed(self.target_size, self.embedding_size)
+        self.source_embedding = Embedding(self.source_size, self.embedding_size)
+        self.target_embedding = Embedding(self.target_size, self.embedding_size)
         self.bridge = Bridge()
         if self.attention is not None:
             self.attend = Attend(self.attention, query_size=hidden_size)
@@ -148,7 +149,6 @@ class Seq2Seq(nn.Module):
         sources: Integer[Array, "*B S"],
         source_lengths: Integer[Array, "*B"],
         inputs: Integer[Array, "*B T"],
-        *,
         sampling_rate: float | Float[Array, ""] | None = None,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "*B T V"], Float[Array, "*B T S"] | None]:
@@ -168,8 +168,10 @@ class Seq2Seq(nn.Module):
 
         Raises:
           ValueError: if encoder and decoder do not match, the decoder is bidirectional, or copying lacks an attention
-            or a fitting `source_size` or `unknown`.
+            or a fitting `source_size` or `unknown`; outside `jit`, for a number that is no symbol. Under `jit`, the
+            logits that depend on it are NaN.
         """
+        check_symbols("inputs", inputs, self._input_size())
         encoded, state = self.encode(sources, source_lengths, deterministic=deterministic)
         noise = None if deterministic else self._noise(inputs.shape[:-1])
         if sampling_rate is not None:
@@ -182,13 +184,16 @@ class Seq2Seq(nn.Module):
         return logits, reading.weights
 
     def encode(
-        self, sources: Integer[Array, "*B S"], source_lengths: Integer[Array, "*B"], *, deterministic: bool = True
+        self, sources: Integer[Array, "*B S"], source_lengths: Integer[Array, "*B"], deterministic: bool = True
     ) -> tuple[Encoded, DecoderState]:
         """Reads the sources; returns the context and the initial state of a search."""
-        sources = jnp.where(jnp.arange(sources.shape[-1]) < source_lengths[..., None], sources, 0)
+        valid = within(source_lengths, sources.shape[-1])
+        check_symbols("sources", sources, self.source_size, valid)
+        sources = jnp.where(valid, sources, 0)
         read = sources
         if self.reverse_source:
-            places = jnp.maximum(source_lengths[..., None] - 1 - jnp.arange(sources.shape[-1]), 0)
+            steps = jnp.broadcast_to(jnp.arange(sources.shape[-1], dtype=jnp.int32), sources.shape)
+            places = jnp.maximum(clip_lengths(source_lengths, sources.shape[-1])[..., None] - 1 - steps, 0)
             read = jnp.take_along_axis(sources, places, axis=-1)
         xs = self.source_embedding(read)
         if not deterministic:
@@ -212,6 +217,7 @@ class Seq2Seq(nn.Module):
         self, encoded: Encoded, state: DecoderState, token: Int[Array, "*B"]
     ) -> tuple[Float[Array, "*B V"], DecoderState]:
         """Takes one decoding step: reads a symbol and returns the logits of the next symbol and the new state."""
+        check_symbols("token", token, self._input_size())
         state, reading = self._read(encoded, state, token, None, deterministic=True)
         return self._logits(encoded.sources, reading), state
 
@@ -288,9 +294,14 @@ class Seq2Seq(nn.Module):
         _, outputs = _scan(step)(self, (state, inputs[0]), (inputs, own, keys))
         return _batch_major(outputs, inputs.ndim - 1)
 
+    def _input_size(self) -> int:
+        """Returns the number of symbols that the decoder can read."""
+        return self.source_size if self.copying else self.target_size
+
     def _embed(self, tokens: Array, noise: Noise | None) -> Array:
         if self.copying:
-            tokens = jnp.where(tokens < self.target_size, tokens, self.unknown)
+            only_copied = (tokens >= self.target_size) & (tokens < self.source_size)
+            tokens = jnp.where(only_copied, self.unknown, tokens)
         x = self.target_embedding(tokens)
         return x if noise is None else x * noise.embedding
 

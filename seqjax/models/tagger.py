@@ -4,9 +4,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
+from seqjax.arguments import check_symbols, is_symbol, where_defined, within
 from seqjax.cells.regularization import variational_dropout
 from seqjax.layers.crf import CRFParams
-from seqjax.layers.linen import Recurrent
+from seqjax.layers.linen import Embedding, Recurrent
 
 
 class Tagger(nn.Module):
@@ -51,8 +52,8 @@ class Tagger(nn.Module):
 
     def setup(self) -> None:
         """Builds the embeddings, the output layer and the conditional random field."""
-        self.word_embedding = nn.Embed(self.vocab_size, self.word_size)
-        self.letter_embedding = nn.Embed(self.alphabet_size, self.letter_size)
+        self.word_embedding = Embedding(self.vocab_size, self.word_size)
+        self.letter_embedding = Embedding(self.alphabet_size, self.letter_size)
         self.output = nn.Dense(self.num_tags)
         if self.crf:
             tags, zeros = self.num_tags, nn.initializers.zeros
@@ -69,25 +70,36 @@ class Tagger(nn.Module):
         spellings: Integer[Array, "U L"],
         spelling_lengths: Integer[Array, "U"],
         lengths: Integer[Array, "B"],
-        *,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "B T {self.num_tags}"], CRFParams | None]:
         """Returns the scores, and the parameters of the conditional random field if there is one.
 
         Args:
-          words: words of `B` sentences, with any word of the vocabulary in the padding.
-          places: index of each word's spelling among the `U` spellings.
-          spellings: spellings of distinct words, padded to `L` letters.
+          words: words of `B` sentences, with any values in the padding.
+          places: index of each word's spelling among the `U` spellings, with any values in the padding.
+          spellings: spellings of distinct words, padded to `L` letters with any values.
           spelling_lengths: number of letters in each spelling.
           lengths: number of words in each sentence.
           deterministic: whether to disable all random operations, which draw from the collection "dropout".
+
+        Raises:
+          ValueError: outside `jit`, for a word, a place or a letter that is out of range; under `jit`, the scores that
+            depend on it are NaN.
         """
+        words_valid = within(lengths, words.shape[1])
+        letters_valid = within(spelling_lengths, spellings.shape[1])
+        check_symbols("words", words, self.vocab_size, words_valid)
+        check_symbols("places", places, len(spellings), words_valid)
+        check_symbols("spellings", spellings, self.alphabet_size, letters_valid)
+        words, places = jnp.where(words_valid, words, 0), jnp.where(words_valid, places, 0)
+        spellings = jnp.where(letters_valid, spellings, 0)
         states, _ = self.letters(
             self.letter_embedding(spellings), lengths=spelling_lengths, deterministic=deterministic
         )
         both_ways = states[-1] if self.letters.bidirectional else (states[-1],)
         read = jnp.concatenate([getattr(state, "h", state) for state in both_ways], axis=-1)
-        xs = self._drop(jnp.concatenate([self.word_embedding(words), read[places]], axis=-1), deterministic)
+        read = where_defined(is_symbol(places, len(read))[..., None], read[places])
+        xs = self._drop(jnp.concatenate([self.word_embedding(words), read], axis=-1), deterministic)
         _, ys = self.recurrent(xs, lengths=lengths, deterministic=deterministic)
         return self.output(self._drop(ys, deterministic)), self.field if self.crf else None
 

@@ -16,7 +16,7 @@ laid out in rows of a fixed width, each with nodes of one height. A scan compute
 of a row does not depend on the trees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +27,11 @@ from flax.serialization import from_state_dict, to_state_dict
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
+from seqjax.arguments import as_count, check_symbols, is_symbol, is_traced, where_defined
+from seqjax.by_value import by_value
 from seqjax.cells import LSTMState
 from seqjax.cells.contract import Params
+from seqjax.layers.linen import one_hot
 
 
 class Tree(NamedTuple):
@@ -80,30 +83,39 @@ def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int =
     ([[1, 2], [7, 0]], [[[4, 4], [4, 4]], [[0, 1], [4, 4]]], [2])
     """
     levels: list[list[tuple[int, list[tuple[int, int]]]]] = []  # each node's token and its children's (height, index)
-
-    def visit(tree: Tree) -> tuple[int, int]:
-        if len(tree.children) > arity:
-            raise ValueError(f"trees: expected at most {arity} children, got {len(tree.children)}")
-        children = [visit(child) for child in tree.children]
+    roots: list[tuple[int, int]] = []  # (height, index) of the trees that are laid out
+    for node in _children_first(trees):
+        if len(node.children) > arity:
+            raise ValueError(f"trees: expected at most {arity} children, got {len(node.children)}")
+        first_child = len(roots) - len(node.children)
+        children, roots = roots[first_child:], roots[:first_child]
         height = 1 + max((height for height, _ in children), default=-1)
         if height == len(levels):
             levels.append([])
-        levels[height].append((tree.token, children))
-        return height, len(levels[height]) - 1
-
-    roots = [visit(tree) for tree in trees]
+        levels[height].append((node.token, children))
+        roots.append((height, len(levels[height]) - 1))
     starts = np.cumsum([0] + [-(-len(level) // width) for level in levels]) * width
     rows = -(-int(starts[-1]) // (width * rows_by)) * rows_by
     tokens = np.zeros(rows * width, np.int32)
-    children = np.full((rows * width, arity), rows * width, np.int32)
+    below = np.full((rows * width, arity), rows * width, np.int32)
     for start, level in zip(starts, levels, strict=False):
-        for place, (token, below) in enumerate(level, start):
+        for place, (token, children) in enumerate(level, start):
             tokens[place] = token
-            children[place, : len(below)] = [starts[height] + number for height, number in below]
+            below[place, : len(children)] = [starts[height] + number for height, number in children]
     places = np.array([starts[height] + number for height, number in roots], np.int32)
-    return Forest(tokens.reshape(rows, width), children.reshape(rows, width, arity), places)
+    return Forest(tokens.reshape(rows, width), below.reshape(rows, width, arity), places)
 
 
+def _children_first(trees: Sequence[Tree]) -> Iterator[Tree]:
+    """Lists the nodes of trees, each after its children, without recursion, because a tree may be deep."""
+    nodes, waiting = [], list(trees)
+    while waiting:
+        nodes.append(waiting.pop())
+        waiting.extend(nodes[-1].children)
+    return reversed(nodes)
+
+
+@by_value
 def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
     """Builds the child-sum Tree-LSTM, which accepts any number of children and ignores their order.
 
@@ -119,6 +131,7 @@ def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
     return _tree_lstm(hidden_size, 1, gates)
 
 
+@by_value
 def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
     """Builds the N-ary Tree-LSTM, with separate weights for each of at most `arity` children; binary if `arity` is 2.
 
@@ -131,11 +144,11 @@ def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
         joined = h.reshape(*h.shape[:-2], arity * hidden_size)
         return joined @ params.recurrent_kernel, (joined @ params.forget_kernel).reshape(h.shape)
 
-    return _tree_lstm(hidden_size, arity, gates)
+    return _tree_lstm(hidden_size, as_count("arity", arity), gates)
 
 
 def evaluate_forest(
-    cell: TreeCell, params: Params, xs: Float[Array, "R W I"], children: Int[Array, "R W N"]
+    cell: TreeCell, params: Params, xs: Float[Array, "R W I"], children: Int[Array, "R W N"] | Int[np.ndarray, "R W N"]
 ) -> LSTMState:
     """Computes the states of all nodes, row by row.
 
@@ -147,12 +160,23 @@ def evaluate_forest(
 
     Returns:
       The states by place, leaves [R W, H].
+
+    Raises:
+      ValueError: outside `jit`, for a child that is not in an earlier row; under `jit`, the states above it are NaN.
     """
     rows, width, _ = xs.shape
+    missing, starts = rows * width, width * np.arange(rows)[:, None, None]
+    if not is_traced(children):
+        wrong = np.argwhere((np.asarray(children) != missing) & ~_between(np.asarray(children), 0, starts))
+        for row, place, child in wrong[:1]:
+            got = children[row, place, child]
+            raise ValueError(f"children: expected places in earlier rows, got {got} in row {row}, position {place}")
+    children = jnp.asarray(children)
 
     def step(states: LSTMState, inputs: tuple[Array, Array, Array]) -> tuple[LSTMState, None]:
         row, x, below = inputs
-        new = cell.step(params, jax.tree.map(lambda leaf: leaf[below], states), x)
+        earlier = ((below == missing) | _between(below, 0, row * width))[..., None]
+        new = cell.step(params, jax.tree.map(lambda leaf: where_defined(earlier, leaf[below]), states), x)
         return jax.tree.map(lambda old, n: lax.dynamic_update_slice_in_dim(old, n, row * width, 0), states, new), None
 
     start = cell.initial_state(params, (rows * width + 1,))  # the last is the missing child
@@ -181,16 +205,21 @@ class TreeEncoder(nn.Module):
 
         tree = self.param("tree_lstm", lambda key: to_state_dict(init(key)))
         params = from_state_dict(jax.eval_shape(init, jax.random.key(0)), tree)
-        xs = jax.nn.one_hot(forest.tokens, self.vocab_size)
-        return evaluate_forest(self.cell, params, xs, jnp.asarray(forest.children)).h[forest.roots]
+        check_symbols("tokens", forest.tokens, self.vocab_size)
+        states = evaluate_forest(self.cell, params, one_hot(forest.tokens, self.vocab_size), forest.children)
+        check_symbols("roots", forest.roots, len(states.h))
+        return where_defined(is_symbol(forest.roots, len(states.h))[:, None], states.h[forest.roots])
+
+
+def _between(places: Any, start: Any, end: Any) -> Any:
+    return (places >= start) & (places < end)
 
 
 def _tree_lstm(
     hidden_size: int, kernels: int, gates: Callable[[TreeLSTMParams, Array], tuple[Array, Array]]
 ) -> TreeCell:
     """Builds the Tree-LSTM in which `gates` computes the recurrent products of i, g and o, and of each f."""
-    if hidden_size < 1 or kernels < 1:
-        raise ValueError(f"hidden_size, arity: expected at least 1, got {hidden_size} and {kernels}")
+    hidden_size = as_count("hidden_size", hidden_size)
 
     def init(key: Key[Array, ""], *, input_size: int) -> TreeLSTMParams:
         input_key, recurrent_key, forget_key = jax.random.split(key, 3)
@@ -213,7 +242,8 @@ def _tree_lstm(
         return LSTMState(zero, zero)
 
     def step(params: TreeLSTMParams, children: LSTMState, x: Float[Array, "*B I"]) -> LSTMState:
-        wx_igo, wx_f = jnp.split(x @ params.input_kernel + params.bias, [3 * hidden_size], axis=-1)
+        wx = x @ params.input_kernel
+        wx_igo, wx_f = jnp.split(wx + jnp.broadcast_to(params.bias, wx.shape), [3 * hidden_size], axis=-1)
         u_igo, u_f = gates(params, children.h)
         i, g, o = jnp.split(wx_igo + u_igo, 3, axis=-1)
         f = jax.nn.sigmoid(wx_f[..., None, :] + u_f)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from seqjax.arguments import check_setting, clip_lengths, within
+
 
 def edit_distance(
     a: Integer[Array, "N"],
@@ -30,9 +32,9 @@ def edit_distance(
 
     Args:
       a: symbols, padded to `N`.
-      a_length: number of valid symbols, at most `N`.
+      a_length: number of valid symbols; above `N`, it counts as `N`.
       b: symbols, padded to `M`.
-      b_length: number of valid symbols, at most `M`.
+      b_length: number of valid symbols; above `M`, it counts as `M`.
 
     Raises:
       ValueError: if `a` or `b` does not have exactly one axis.
@@ -43,6 +45,7 @@ def edit_distance(
     for name, sequence in (("a", a), ("b", b)):
         if sequence.ndim != 1:
             raise ValueError(f"{name}: expected one axis, got the shape {sequence.shape}")
+    a_length, b_length = clip_lengths(a_length, a.shape[0]), clip_lengths(b_length, b.shape[0])
     columns = jnp.arange(b.shape[0] + 1, dtype=jnp.int32)
 
     def next_row(row: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
@@ -67,7 +70,8 @@ def first_of_equal(tokens: Integer[Array, "*B n L"], lengths: Integer[Array, "*B
     """
     if tokens.shape[:-1] != lengths.shape:
         raise ValueError(f"lengths: expected shape {tokens.shape[:-1]}, one per candidate, got {lengths.shape}")
-    padding = jnp.arange(tokens.shape[-1]) >= lengths[..., None]
+    lengths = clip_lengths(lengths, tokens.shape[-1])
+    padding = ~within(lengths, tokens.shape[-1])
     same = (tokens[..., :, None, :] == tokens[..., None, :, :]) | padding[..., :, None, :]
     equal = same.all(axis=-1) & (lengths[..., :, None] == lengths[..., None, :])
     return ~jnp.tril(equal, k=-1).any(axis=-1)
@@ -77,7 +81,7 @@ def expected_risk(
     log_probs: Float[Array, "*B n"],
     risks: Float[Array, "*B n"] | Integer[Array, "*B n"],
     *,
-    sharpness: float = 5e-3,
+    sharpness: float | Float[Array, ""] = 5e-3,
     mask: Bool[Array, "*B n"] | None = None,
 ) -> Float[Array, "*B"]:
     """Computes the mean risk of the candidates under the model's distribution over them.
@@ -107,8 +111,7 @@ def expected_risk(
     for name, array in (("risks", risks), ("mask", mask)):
         if array is not None and array.shape != log_probs.shape:
             raise ValueError(f"{name}: expected the shape {log_probs.shape} of log_probs, got {array.shape}")
-    if not sharpness > 0.0:
-        raise ValueError(f"sharpness: expected a number above 0, got {sharpness}")
+    check_setting("sharpness", sharpness, lambda a: a > 0.0, "a number above 0")
     risks = jax.lax.stop_gradient(risks)
     if mask is None:
         return (jax.nn.softmax(sharpness * log_probs) * risks).sum(axis=-1)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from seqjax.arguments import at_least, check_setting, check_symbols, is_symbol, is_traced, where_defined
+
 
 class NLLSum(NamedTuple):
     """A negative log-likelihood in nats, summed over `count` positions."""
@@ -26,7 +28,7 @@ def token_nll(
     targets: Integer[Array, "*B"],
     mask: Bool[Array, "*B"] | None = None,
     *,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "*B"]:
     """Computes the negative log-likelihood of each target, zero in the padding.
 
@@ -39,7 +41,7 @@ def token_nll(
 
     Args:
       logits: unnormalised log-probabilities; the arithmetic is at least float32.
-      targets: symbols below `V`, with any values in the padding.
+      targets: symbols from 0 to `V - 1`, with any values in the padding; the loss of another number is NaN under `jit`.
       mask: true at the positions that count; all count if None.
       label_smoothing: `a`, in [0, 1).
 
@@ -47,21 +49,27 @@ def token_nll(
       The loss of each position in nats.
 
     Raises:
-      ValueError: if the shapes do not match or `label_smoothing` is outside [0, 1).
+      ValueError: if the shapes do not match, `label_smoothing` is outside [0, 1) or (outside `jit`) a target is not a
+        symbol.
       TypeError: if logits are not floats, targets not integers or the mask not booleans.
 
     >>> token_nll(jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]])), jnp.array([0, 1])).round(4)
     Array([0.6931, 0.1054], dtype=float32)
     """
     _check(logits, targets, mask, label_smoothing)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    vocabulary = logits.shape[-1]
+    check_symbols("targets", targets, vocabulary, mask)
+    logits = at_least(logits, jnp.float32)
     if mask is not None:
         logits = jnp.where(mask[..., None], logits, 0.0)  # before the loss, so that no NaN meets a gradient of zero
         targets = jnp.where(mask, targets, 0)
+    valid = is_symbol(targets, vocabulary)
+    targets = jnp.where(valid, targets, 0)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
-    if label_smoothing:
+    if is_traced(label_smoothing) or label_smoothing:
         target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
         losses += label_smoothing * (target_logits - logits.mean(axis=-1))
+    losses = where_defined(valid, losses)
     return losses if mask is None else jnp.where(mask, losses, 0.0)
 
 
@@ -70,7 +78,7 @@ def nll_sum_and_count(
     targets: Integer[Array, "*B"],
     mask: Bool[Array, "*B"] | None = None,
     *,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Float[Array, ""] = 0.0,
 ) -> NLLSum:
     """Sums the negative log-likelihood over the valid positions of a batch, and counts them.
 
@@ -89,7 +97,7 @@ def mean_nll(
     targets: Integer[Array, "*B"],
     mask: Bool[Array, "*B"] | None = None,
     *,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, ""]:
     """Computes the mean negative log-likelihood in nats over the valid positions; 0 if there are none.
 
@@ -120,7 +128,7 @@ def bits_per_character(nll: Float[Array, "*B"] | float) -> Float[Array, "*B"] | 
     return nll / math.log(2.0)
 
 
-def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: float) -> None:
+def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: float | Array) -> None:
     """Raises if the arguments of a loss do not match."""
     for name, array, kind in (
         ("logits", logits, jnp.floating),
@@ -135,5 +143,4 @@ def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: f
         )
     if mask is not None and mask.shape != targets.shape:
         raise ValueError(f"mask: expected the shape {targets.shape} of targets, got {mask.shape}")
-    if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1), got {label_smoothing}")
+    check_setting("label_smoothing", label_smoothing, lambda a: 0.0 <= a < 1.0, "a number in [0, 1)")

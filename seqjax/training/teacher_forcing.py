@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from seqjax.arguments import at_least, clip_lengths, within
+
 
 class Forced(NamedTuple):
     """Inputs and targets of a decoder for sequences of up to `L` symbols, in `T = L + 1` steps."""
@@ -27,9 +29,13 @@ def teacher_forcing(
 
     Args:
       symbols: sequences padded to `L`, with any values in the padding.
-      lengths: length of each sequence; a row of length 0 only fills the batch, so not even its `eos` counts.
+      lengths: length of each sequence; a row of length 0 only fills the batch, so not even its `eos` counts. Lengths
+        above `L` count as `L`.
       bos: the first input.
       eos: the last target.
+
+    Returns:
+      Inputs and targets, of a type that holds the symbols and is at least int32, so that it holds `bos` and `eos` too.
 
     Raises:
       ValueError: if there is not one length for each sequence.
@@ -45,15 +51,17 @@ def teacher_forcing(
     """
     if np.shape(lengths) != symbols.shape[:-1]:
         raise ValueError(f"lengths: expected shape {symbols.shape[:-1]}, one per sequence, got {np.shape(lengths)}")
-    lengths = jnp.asarray(lengths)[..., None]
-    symbols = jnp.where(jnp.arange(symbols.shape[-1]) < lengths, symbols, 0)
+    symbols = at_least(symbols, jnp.int32)
+    steps = symbols.shape[-1] + 1
+    lengths = clip_lengths(lengths, steps - 1)
+    symbols = jnp.where(within(lengths, steps - 1), symbols, 0)
     begin = jnp.full((*symbols.shape[:-1], 1), bos, symbols.dtype)
-    steps = jnp.arange(symbols.shape[-1] + 1)
     targets = jnp.concatenate([symbols, jnp.zeros_like(begin)], axis=-1)
+    up_to_eos = within(lengths + 1, steps)
     return Forced(
         inputs=jnp.concatenate([begin, symbols], axis=-1),
-        targets=jnp.where(steps == lengths, eos, targets),
-        mask=(steps <= lengths) & (lengths > 0),
+        targets=jnp.where(up_to_eos & ~within(lengths, steps), eos, targets),
+        mask=up_to_eos & (lengths > 0)[..., None],
     )
 
 

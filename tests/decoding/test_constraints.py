@@ -99,12 +99,12 @@ def test_rows_may_be_constrained_each_in_its_own_way(search):
 
 
 def accepted(transitions, eos, max_length):
-    """All sequences that end with eos on a way through the automaton, and those cut off on one."""
+    """All sequences that end with eos on a way through the automaton, and those cut off where eos might follow."""
     for tokens in oracles.every_sequence(transitions.shape[1], eos, max_length):
         state = 0
         for token in tokens:
             state = transitions[state, token] if state >= 0 else -1
-        if state >= 0:
+        if state >= 0 and (tokens[-1] == eos or transitions[state, eos] >= 0):
             yield tokens
 
 
