@@ -1,4 +1,4 @@
-"""Usage errors: one line that names the flag and says what to do."""
+"""Errors that end a script with one line: a flag that cannot be used, which the line names, or a run that diverged."""
 
 import contextlib
 import importlib.util
@@ -9,6 +9,10 @@ from typing import Any
 
 class UsageError(ValueError):
     """Raised if a flag, file, folder, prompt or installation cannot be used; the message is one complete line."""
+
+
+class Diverged(ArithmeticError):
+    """Raised if the numbers of a run are no longer finite; the message is one complete line."""
 
 
 @contextlib.contextmanager

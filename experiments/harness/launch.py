@@ -12,13 +12,13 @@ import jax
 from absl import logging
 
 from experiments.harness import settings, signals
-from experiments.harness.errors import UsageError, require
+from experiments.harness.errors import Diverged, UsageError, require
 from experiments.harness.settings import action
 from seqjax import devices
 
 S = TypeVar("S")
 
-USAGE_ERROR, CLOSED_PIPE = 2, 128 + 13  # exit codes
+DIVERGED, USAGE_ERROR, CLOSED_PIPE = 1, 2, 128 + 13  # exit codes
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Command:
 def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] = ()) -> None:
     """Parses the flags into settings and calls `main` with them.
 
-    A `UsageError`, which the user can fix, is printed as one line on standard error, with exit code 2. Any other
-    exception keeps its traceback. SIGINT and SIGTERM end the process at once with a one-line message, unless `main`
-    handles them. A closed pipe (`| head -1`) ends it quietly.
+    A `UsageError`, which the user can fix, is printed as one line on standard error, with exit code 2; a run that
+    `Diverged` likewise, with exit code 1. Any other exception keeps its traceback. SIGINT and SIGTERM end the process
+    at once with a one-line message, unless `main` handles them. A closed pipe (`| head -1`) ends it quietly.
 
     Args:
       main: the script's main function.
@@ -54,11 +54,11 @@ def launch(main: Callable[[S], None], config: type[S], *, needs: Sequence[str] =
             require(*needs, extra="data")
             _prepare_machine(parsed)
             main(parsed)
-    except UsageError as error:
+    except (Diverged, UsageError) as error:
         if "--traceback" in arguments:
             traceback.print_exc()
         print(f"{script}: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(DIVERGED if isinstance(error, Diverged) else USAGE_ERROR)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # because Python flushes stdout when it exits
         sys.exit(CLOSED_PIPE)

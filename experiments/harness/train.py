@@ -1,6 +1,7 @@
 """The training loop of every script: from the first step, or from the newest checkpoint, to the printed result."""
 
 import json
+import math
 import os
 import platform
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.harness import folder, settings, signals
-from experiments.harness.errors import UsageError, blame
+from experiments.harness.errors import Diverged, UsageError, blame
 from experiments.harness.launch import Command
 from experiments.harness.progress import compilation_notice, compilations, paused, progress_bar
 from experiments.harness.settings import action, option, setting
@@ -25,6 +26,7 @@ from seqjax import devices
 from seqjax.training import TrainState, checkpoint, init_train_state, make_train_step
 
 LOG_EVERY = 10  # steps; not every step, because reading a metric waits for the device
+SKIPPED_AT_MOST = 50  # steps in a row; a run that has diverged skips every step
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def train(task: Task, config: Any, script: str) -> Path:
 
     Raises:
       UsageError: if the folder holds a run that is not to be resumed, or that was trained on other data.
+      Diverged: if many steps in a row are skipped, or a score is not finite.
       SystemExit: after SIGINT or SIGTERM, once the current step is done and saved.
     """
     run_folder = Path(config.run_folder) if config.run_folder else folder.new(script)
@@ -91,7 +94,9 @@ def train(task: Task, config: Any, script: str) -> Path:
 
     with signals.answered(lambda number: signals.quit_now(number, how_to_continue.capitalize())):
         print("Scoring the test set, then the baselines.")
-        scores, baselines = task.test.scores(params), task.test.baselines()
+        scores = task.test.scores(params)
+        _check_finite(scores, "on the test set", run_folder)
+        baselines = task.test.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test set:")
     paths = run_folder / "result.json", config.record
     report(task.title, progress["command"], minutes, scores, baselines, task.test.higher_is_better, *paths)
@@ -120,7 +125,7 @@ def report(
     }
     for path in paths:
         if path is not None:
-            folder.write(Path(path), json.dumps(result, indent=1) + "\n")
+            folder.write(Path(path), json.dumps(result, indent=1, allow_nan=False) + "\n")
     for name, value in {**scores, **baselines}.items():
         measure = name.partition(", ")[0]
         direction = "higher" if measure in higher_is_better else "lower"
@@ -147,11 +152,13 @@ def _train(
         folder.write(run_folder / "samples" / f"{step:06d}.txt", text + "\n")
 
     def save() -> None:
-        now = {"seconds": seconds(), "unread_metrics": jax.tree.map(float, unread)}
+        now = {"seconds": seconds(), "unread_metrics": jax.tree.map(lambda value: str(float(value)), unread)}
         checkpoint.save(run_folder / folder.CHECKPOINTS, state, metadata | now)
 
     first = int(state.step)
-    unread = list(metadata["unread_metrics"])  # of the steps since the last row of metrics
+    # of the steps since the last row of metrics; stored as text, because JSON has no NaN
+    unread = jax.tree.map(float, list(metadata["unread_metrics"]))
+    skipped, skipped_in_a_row = int(state.skipped), 0
     if first == 0:
         show_sample(0)
         save()
@@ -167,14 +174,23 @@ def _train(
             bar.update(batches.units_per_step)
             if step % LOG_EVERY == 0 or step == batches.steps:
                 means = jax.tree.map(lambda *values: float(np.mean(values, dtype=np.float64)), *unread)
+                newly_skipped = int(metrics["skipped"]) - skipped
+                skipped += newly_skipped
+                skipped_in_a_row = skipped_in_a_row + len(unread) if newly_skipped == len(unread) else 0
                 unread.clear()
                 bar.set_postfix_str(f"loss {means['loss']:.3f}")
                 log(step, {f"train/{name}": value for name, value in means.items()})
+                if skipped_in_a_row >= SKIPPED_AT_MOST:
+                    raise Diverged(
+                        f"--learning_rate: the last {skipped_in_a_row} steps up to step {step} were skipped, because "
+                        f"numbers were not finite; try a smaller one. The checkpoints in {run_folder} are intact"
+                    )
             epoch_ends = step % batches.steps_per_epoch == 0 or step == batches.steps
             if epoch_ends:
                 with paused(bar):
                     params = devices.on_first_device(mesh, state.params)
                     scores = validation.evaluate(params)
+                    _check_finite(scores, f"on the validation set after step {step}", run_folder)
                     log(step, {f"validation/{name}": value for name, value in scores.items()})
                     with bar.external_write_mode():
                         words = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
@@ -190,6 +206,16 @@ def _train(
     shapes = "once" if len(compiled) == 1 else f"{len(compiled)} times, for batches of different shapes"
     print(f"The training step was compiled {shapes}, in {sum(compiled):.1f} seconds.")
     return state
+
+
+def _check_finite(scores: Mapping[str, float], where: str, run_folder: Path) -> None:
+    """Raises Diverged unless all scores are finite."""
+    for name, value in scores.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"--learning_rate: {name} {where} is {value}; the run has diverged, try a smaller one. "
+                f"The checkpoints in {run_folder} are intact"
+            )
 
 
 def _end_if_stopped(stop: list[signal.Signals], step: int, run_folder: Path) -> None:

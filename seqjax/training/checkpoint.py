@@ -49,12 +49,13 @@ def save(folder: str | os.PathLike, state: Any, metadata: dict[str, Any], *, kee
       The path of the checkpoint.
 
     Raises:
-      ValueError: if `keep` is below 1, or from orbax, if an array has size 0.
+      ValueError: if `keep` is below 1 or the metadata contain NaN or infinity, which JSON lacks; from orbax, if an
+        array has size 0.
       TypeError: if JSON cannot represent the metadata.
     """
     if keep < 1:
         raise ValueError(f"keep: expected at least 1, got {keep}")
-    description = json.dumps(metadata, indent=1)
+    description = json.dumps(metadata, indent=1, allow_nan=False)
     folder = pathlib.Path(folder).absolute()
     written = _numbered(folder)
     path = folder / f"{int(written[-1].name) + 1 if written else 1:06d}"

@@ -13,12 +13,13 @@ decay.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from seqjax.training.step import Batch, Carry, LossFn, Metrics, Params
+from seqjax.training.step import Batch, Carry, LossFn, Metrics, Params, all_finite
 
 
 class DynamicEvalState(NamedTuple):
@@ -77,7 +78,8 @@ def make_dynamic_eval_step(
       epsilon: above 0, so that a parameter whose gradient was always 0 does not jump.
 
     Returns:
-      The step. Its metrics are those of `loss_fn` plus `loss`, all computed before the adaptation.
+      The step. Its metrics are those of `loss_fn` plus `loss`, all computed before the adaptation. As in training, a
+      segment whose loss, gradient, adapted parameters or carry are not finite changes neither parameters nor carry.
 
     Raises:
       ValueError: if a number is outside its range.
@@ -112,6 +114,8 @@ def make_dynamic_eval_step(
             return param - learning_rate * grad / (rms + epsilon) + rate * (trained - param)
 
         params = jax.tree.map(adapt, state.params, state.trained_params, state.gradient_rms, grads)
-        return state._replace(params=params, carry=carry), metrics | {"loss": loss}
+        accepted = all_finite((loss, grads, params, carry))
+        new = state._replace(params=params, carry=carry)
+        return jax.tree.map(partial(jnp.where, accepted), new, state), metrics | {"loss": loss}
 
     return dynamic_eval_step

@@ -1,4 +1,4 @@
-"""Training: a pure step from one train state to the next, with clipped gradients and a guard against non-finite ones.
+"""Training: a pure step from one train state to the next, with clipped gradients and a guard against NaN and infinity.
 
 A loss function defines the objective:
 
@@ -17,14 +17,16 @@ products (GPU and TPU; a CPU stays in float32). Everything else stays in float32
 residuals for the gradient, losses, gradients, the optimizer's moments and the parameters.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 Params = Any  # a pytree of arrays
 Carry = Any  # a pytree of arrays, () if nothing is carried
@@ -40,7 +42,7 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     carry: Carry
     step: Int[Array, ""]  # steps taken, including skipped ones
-    skipped: Int[Array, ""]  # steps not applied because the loss or the gradient was not finite
+    skipped: Int[Array, ""]  # steps not applied because the loss, the gradient or what they led to was not finite
     clipped: Int[Array, ""]  # steps applied with a clipped gradient
     key: Key[Array, ""]  # never changes: step n draws from fold_in(key, n)
 
@@ -82,13 +84,15 @@ def make_train_step(
 
         g <- g * max_grad_norm / |g|   if |g| > max_grad_norm
 
-    A step whose loss or gradient norm is not finite leaves parameters, optimizer state and carry unchanged, and counts
-    as skipped. The key of a step is `fold_in(state.key, state.step)`, so a resumed run draws the same numbers as an
-    uninterrupted one.
+    A step leaves parameters, optimizer state and carry unchanged and counts as skipped if its loss, its gradient, the
+    new parameters or the new carry are not finite. A finite gradient is clipped even if the sum of its squares is too
+    large for a float. The key of a step is `fold_in(state.key, state.step)`, so a resumed run draws the same numbers as
+    an uninterrupted one.
 
     Args:
       loss_fn: `(params, carry, batch, key) -> (loss, (carry, metrics))`.
-      optimizer: any optax optimizer.
+      optimizer: any optax optimizer. One that needs more than the gradient is passed `value`, the loss; `grad`, the
+        gradient before clipping; and `value_fn`, the loss of this batch as a function of the parameters.
       max_grad_norm: the largest norm of a gradient; `math.inf` disables clipping.
 
     Returns:
@@ -115,26 +119,36 @@ def make_train_step(
     if not max_grad_norm > 0:
         raise ValueError(f"max_grad_norm: expected a number above 0, got {max_grad_norm}")
     clipping_optimizer = _with_clipping(optimizer, max_grad_norm)
-    loss_and_grad = jax.value_and_grad(_checked(loss_fn), has_aux=True)
+    checked_loss_fn = _checked(loss_fn)
+    loss_and_grad = jax.value_and_grad(checked_loss_fn, has_aux=True)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         (loss, (carry, metrics)), grads = loss_and_grad(state.params, state.carry, batch, key)
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        clippable, grad_norm, grads_finite = _clippable(grads, max_grad_norm)
+
+        def value_fn(params: Params) -> Array:
+            return checked_loss_fn(params, state.carry, batch, key)[0]
 
         def apply(state: TrainState) -> TrainState:
-            updates, opt_state = clipping_optimizer.update(grads, state.opt_state, state.params)
+            extra = {"value": loss, "grad": grads, "value_fn": value_fn}
+            updates, opt_state = clipping_optimizer.update(clippable, state.opt_state, state.params, **extra)
             params = optax.apply_updates(state.params, updates)
-            clipped = state.clipped + (grad_norm > max_grad_norm)
-            return state._replace(params=params, opt_state=opt_state, carry=carry, clipped=clipped)
+            clipped = state.clipped + jnp.where(grad_norm > max_grad_norm, 1, 0)
+            new = state._replace(params=params, opt_state=opt_state, carry=carry, clipped=clipped)
+            return jax.tree.map(partial(jnp.where, all_finite(params)), new, skip(state))
 
-        state = jax.lax.cond(finite, apply, lambda state: state, state)
-        state = state._replace(step=state.step + 1, skipped=state.skipped + ~finite)
+        def skip(state: TrainState) -> TrainState:
+            return state._replace(skipped=state.skipped + 1)
+
+        finite = jnp.isfinite(loss) & grads_finite & all_finite(carry)
+        state = jax.lax.cond(finite, apply, skip, state)
+        state = state._replace(step=state.step + 1)
+        applied = jnp.maximum(state.step - state.skipped, 1)
         return state, metrics | {
             "loss": loss,
             "grad_norm": grad_norm,
-            "clipped_share": state.clipped / jnp.maximum(state.step - state.skipped, 1),
+            "clipped_share": state.clipped.astype(jnp.float32) / applied.astype(jnp.float32),
             "skipped": state.skipped,
         }
 
@@ -193,6 +207,38 @@ def _checked(loss_fn: LossFn) -> LossFn:
     return checked_loss_fn
 
 
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Returns whether all floats of a pytree are finite.
+
+    >>> bool(all_finite({"w": jnp.array([1.0, jnp.inf]), "n": 3}))
+    False
+    """
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    finite = jnp.array(True)
+    for leaf in floats:
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
+def _clippable(grads: Params, max_norm: float) -> tuple[Params, Float[Array, ""], Bool[Array, ""]]:
+    """Returns a gradient that optax can clip, the norm, and whether the gradient is finite.
+
+    If the sum of its squares overflows, the gradient is scaled down for the norm, and already clipped here.
+    """
+    norm = optax.tree.norm(grads)
+    scale = 2.0 ** (int(jnp.finfo(norm.dtype).maxexp) * 5 // 8)
+
+    def clip(grads: Params) -> tuple[Params, Array, Array]:
+        small = jax.tree.map(lambda grad: grad / scale, grads)
+        small = jax.lax.optimization_barrier(small)  # XLA would merge the two factors, and their product underflows
+        small_norm = optax.tree.norm(small)
+        if math.isfinite(max_norm):
+            grads = jax.tree.map(lambda grad: grad * (max_norm / small_norm).astype(grad.dtype), small)
+        return grads, small_norm * scale, jnp.isfinite(small_norm)
+
+    return jax.lax.cond(jnp.isinf(norm), clip, lambda grads: (grads, norm, jnp.isfinite(norm)), grads)
+
+
 def _leaves(tree: Any) -> dict[str, str]:
     """Lists the type of each leaf of a pytree by its path, as in {".h": "float32[8,64]"}."""
     return {
@@ -201,9 +247,11 @@ def _leaves(tree: Any) -> dict[str, str]:
     }
 
 
-def _with_clipping(optimizer: optax.GradientTransformation, max_grad_norm: float) -> optax.GradientTransformation:
+def _with_clipping(
+    optimizer: optax.GradientTransformation, max_grad_norm: float
+) -> optax.GradientTransformationExtraArgs:
     """Prepends clipping by global norm to an optimizer; the state does not depend on the norm."""
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer)
+    return optax.with_extra_args_support(optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer))
 
 
 def _copy(x: Any) -> Array:
