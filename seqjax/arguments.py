@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, Integer
 
+IntLike = int | np.integer
+
 
 def is_traced(tree: Any) -> bool:
     """Returns whether the values of a pytree are unknown, because JAX is tracing a function of them.
@@ -121,7 +123,7 @@ def where_defined(defined: Bool[Array, "*#B"], values: Float[Array, "*B"]) -> Fl
     return values * one / one
 
 
-def clip_lengths(lengths: Integer[Array | np.ndarray, "*B"] | int, most: int) -> Int32[Array, "*B"]:
+def clip_lengths(lengths: Integer[Array | np.ndarray, "*B"] | IntLike, most: Any) -> Int32[Array, "*B"]:
     """Limits lengths to the range from 0 to `most`.
 
     >>> clip_lengths(jnp.array([-1, 2, 9]), 4)
@@ -130,7 +132,7 @@ def clip_lengths(lengths: Integer[Array | np.ndarray, "*B"] | int, most: int) ->
     return jnp.clip(at_least(lengths, jnp.int32), 0, most).astype(jnp.int32)
 
 
-def within(lengths: Integer[Array | np.ndarray, "*B"], steps: Any) -> Bool[Array, "*B T"]:
+def within(lengths: Integer[Array | np.ndarray, "*B"] | IntLike, steps: Any) -> Bool[Array, "*B T"]:
     """Returns which of `T` = `steps` steps are within the length of each row.
 
     >>> within(jnp.array([2, 0, 9]), 3)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.gru import gru_sequence
@@ -28,7 +28,7 @@ class GRUParams(NamedTuple):
 
 @by_value
 def gru(
-    hidden_size: int,
+    hidden_size: IntLike,
     *,
     reset_after: bool = False,
     kernel_init: Initializer = jax.nn.initializers.glorot_uniform(),
@@ -65,7 +65,7 @@ def gru(
     """
     hidden_size = as_count("hidden_size", hidden_size)
 
-    def init(key: Key[Array, ""], *, input_size: int) -> GRUParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> GRUParams:
         input_size = as_count("input_size", input_size)
         input_key, recurrent_key, bias_key = jax.random.split(key, 3)
         return GRUParams(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from seqjax.arguments import IntLike, check_setting
 from seqjax.by_value import by_value
 
 Initializer = Callable[..., Array]  # as in jax.nn.initializers: (key, shape, dtype) -> array
@@ -59,7 +60,7 @@ def forget_bias(value: float) -> BiasInitializer:
 
 
 @by_value
-def chrono(max_length: int) -> BiasInitializer:
+def chrono(max_length: IntLike) -> BiasInitializer:
     """Spreads the memory spans of the hidden units over all time scales up to `max_length` steps.
 
     Tallec and Ollivier (2018), section 2: with `t` drawn uniformly from [1, T - 1],
@@ -77,8 +78,7 @@ def chrono(max_length: int) -> BiasInitializer:
     >>> bool(jnp.all(i == -f)), float(jnp.exp(f).min()) >= 1, float(jnp.exp(f).max()) <= 99.001
     (True, True, True)
     """
-    if max_length < 3:
-        raise ValueError(f"max_length: expected at least 3 steps, got {max_length}")
+    check_setting("max_length", max_length, lambda length: length >= 3, "at least 3 steps")
 
     def init(key: Key[Array, ""], gates: str, hidden_size: int) -> Float[Array, " GH"]:
         time = jax.random.uniform(key, (hidden_size,), jnp.float32, minval=1.0, maxval=max_length - 1.0)

@@ -2,6 +2,7 @@
 
 import jax
 
+from seqjax.arguments import IntLike
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell
 from seqjax.cells.initializers import Initializer, identity
@@ -10,7 +11,7 @@ from seqjax.cells.simple_rnn import simple_rnn
 
 @by_value
 def irnn(
-    hidden_size: int,
+    hidden_size: IntLike,
     *,
     use_bias: bool = True,
     kernel_init: Initializer = jax.nn.initializers.normal(1e-3),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Shape, check_features, float_type
 
@@ -22,7 +22,7 @@ class JordanRNNParams(NamedTuple):
 
 
 @by_value
-def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
+def jordan_rnn(hidden_size: IntLike, output_size: IntLike) -> Cell:
     """Builds a simple recurrent network that feeds back its output instead of its hidden state.
 
     Jordan (1986):
@@ -45,7 +45,7 @@ def jordan_rnn(hidden_size: int, output_size: int) -> Cell:
     """
     hidden_size, output_size = as_count("hidden_size", hidden_size), as_count("output_size", output_size)
 
-    def init(key: Key[Array, ""], *, input_size: int) -> JordanRNNParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> JordanRNNParams:
         input_size = as_count("input_size", input_size)
         glorot = jax.nn.initializers.glorot_uniform()
         input_key, recurrent_key, output_key = jax.random.split(key, 3)

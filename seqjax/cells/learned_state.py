@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax.arguments import IntLike
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Params, Shape, State
 
@@ -33,7 +34,7 @@ def learned_initial_state(cell: Cell) -> Cell:
            [ 1., -1.]], dtype=float32)
     """
 
-    def init(key: Key[Array, ""], *, input_size: int) -> LearnedStateParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> LearnedStateParams:
         params = cell.init(key, input_size=input_size)
         state = cell.initial_state(params)
         return LearnedStateParams(params, jax.tree.map(lambda leaf: leaf if _is_float(leaf) else None, state))

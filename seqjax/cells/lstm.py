@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.arguments import as_count, check_setting
+from seqjax.arguments import IntLike, as_count, check_setting
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.lstm import lstm_sequence
@@ -36,10 +36,10 @@ class LSTMState(NamedTuple):
 
 @by_value
 def lstm(
-    hidden_size: int,
+    hidden_size: IntLike,
     *,
     peepholes: bool = False,
-    projection_size: int | None = None,
+    projection_size: IntLike | None = None,
     coupled: bool = False,
     cell_clip: float | None = None,
     kernel_init: Initializer = jax.nn.initializers.glorot_uniform(),
@@ -84,7 +84,7 @@ def lstm(
     gates = "fgo" if coupled else "ifgo"
     output_size = projection_size or hidden_size
 
-    def init(key: Key[Array, ""], *, input_size: int) -> LSTMParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> LSTMParams:
         input_size = as_count("input_size", input_size)
         input_key, recurrent_key, bias_key, peephole_key, projection_key = jax.random.split(key, 5)
         glorot = jax.nn.initializers.glorot_uniform()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.tree_util import keystr, tree_map_with_path
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax.arguments import check_setting, is_traced
+from seqjax.arguments import IntLike, check_setting, is_traced
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Params, Shape, State, arrays_of
 from seqjax.cells.sequence import scan_of_step, sequence_of, split_like
@@ -242,7 +242,7 @@ def layer_norm(cell: Cell) -> Cell:
     Array([1., 0.], dtype=float32)
     """
 
-    def init(key: Key[Array, ""], *, input_size: int) -> LayerNormParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> LayerNormParams:
         params = cell.init(key, input_size=input_size)
         size = _hidden(cell.initial_state(params)).shape[-1]
         return LayerNormParams(params, jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32))

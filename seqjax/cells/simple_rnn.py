@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Shape, check_features, float_type
 from seqjax.cells.fused.simple_rnn import SIMPLE_RNN_SEQUENCES
@@ -27,7 +27,7 @@ class SimpleRNNParams(NamedTuple):
 
 @by_value
 def simple_rnn(
-    hidden_size: int,
+    hidden_size: IntLike,
     *,
     activation: Literal["tanh", "relu"] = "tanh",
     use_bias: bool = True,
@@ -61,7 +61,7 @@ def simple_rnn(
         raise ValueError(f"activation: expected 'tanh' or 'relu', got {activation!r}")
     nonlinearity = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
 
-    def init(key: Key[Array, ""], *, input_size: int) -> SimpleRNNParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> SimpleRNNParams:
         input_size = as_count("input_size", input_size)
         input_key, recurrent_key = jax.random.split(key)
         return SimpleRNNParams(

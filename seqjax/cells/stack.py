@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax.arguments import check_setting
+from seqjax.arguments import IntLike, check_setting
 from seqjax.by_value import by_value
 from seqjax.cells.contract import Cell, Params, Shape, State, check_cell
 from seqjax.cells.regularization import variational_dropout
@@ -51,7 +51,7 @@ def stack(
         check_cell(cell)
     check_setting("dropout_rate", dropout_rate, lambda rate: 0 <= rate < 1, "a probability in [0, 1)")
 
-    def init(key: Key[Array, ""], *, input_size: int) -> tuple[Params, ...]:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> tuple[Params, ...]:
         params = []
         for cell, cell_key in zip(cells, jax.random.split(key, len(cells)), strict=True):
             params.append(cell.init(cell_key, input_size=input_size))

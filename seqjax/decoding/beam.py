@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -53,15 +53,15 @@ def beam_search(
     context: Context,
     state: State,
     *,
-    beam_size: int,
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
-    n_best: int = 1,
+    beam_size: IntLike,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
+    n_best: IntLike = 1,
     length_penalty: LengthPenalty = no_penalty,
     coverage_penalty: CoveragePenalty | None = None,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Keeps the most probable hypotheses of each length and returns the best that finished.
 

@@ -20,13 +20,13 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.arguments import as_count, check_setting, is_traced, where_defined
+from seqjax.arguments import IntLike, as_count, check_setting, is_traced, where_defined
 from seqjax.decoding.contract import Context, History, Processor, as_argument
 
 Tokens = Sequence[int] | Int[Array, " N"] | Int[np.ndarray, " N"]
 Given = Tokens | Callable[[Context], Int[Array, " N"]]
 Held = Array | Partial  # the same, as an argument of a jitted function
-Count = int | Int[Array, ""]  # an array under jit
+Count = IntLike | Int[Array, ""]  # an array under jit
 
 
 def ban(tokens: Given) -> Processor:
@@ -47,7 +47,7 @@ def force(tokens: Given) -> Processor:
     return Partial(_force, _given("tokens", tokens))
 
 
-def min_length(length: int, *, eos: int) -> Processor:
+def min_length(length: Count, *, eos: Count) -> Processor:
     """Forbids `eos` until the sequence, `eos` included, would have at least `length` tokens.
 
     >>> min_length(2, eos=1)(None, History(jnp.zeros(4, jnp.int32), jnp.int32(0)), jnp.zeros(3))
@@ -56,7 +56,7 @@ def min_length(length: int, *, eos: int) -> Processor:
     return Partial(_min_length, length, eos)
 
 
-def keypad(digits: Given, keys: Tokens, *, eos: int | None) -> Processor:
+def keypad(digits: Given, keys: Tokens, *, eos: Count | None) -> Processor:
     """Allows at each position only the tokens on one key, as when typing words on a telephone keypad (T9).
 
     Args:
@@ -101,7 +101,7 @@ def finite_state(transitions: Int[Array, "S V"] | Int[np.ndarray, "S V"], start:
 
 
 def trie(
-    words: Iterable[Sequence[int]], vocabulary_size: int, *, eos: int, separator: int | None = None
+    words: Iterable[Sequence[int]], vocabulary_size: IntLike, *, eos: IntLike, separator: IntLike | None = None
 ) -> Int[np.ndarray, "S V"]:
     """Builds the transitions of a `finite_state` processor that allows only the words of a lexicon.
 
@@ -138,7 +138,7 @@ def trie(
             node = children[node][token]
         if node == 0:
             raise ValueError("words: expected at least one token in each, got an empty word")
-        children[node].update({end: 0 for end in reserved if end is not None})
+        children[node].update({int(end): 0 for end in reserved if end is not None})
     if len(children) == 1:
         raise ValueError("words: expected at least one, got none")
     transitions = np.full((len(children), vocabulary_size), -1, np.int32)
@@ -164,7 +164,7 @@ def repetition_penalty(theta: float | Float[Array, ""]) -> Processor:
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # one function per n, so that a search does not recompile
-def no_repeat_ngram(n: int) -> Processor:
+def no_repeat_ngram(n: IntLike) -> Processor:
     """Forbids tokens that would repeat an n-gram of the history (Paulus, Xiong and Socher 2018).
 
     Raises:

@@ -33,7 +33,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
-from seqjax.arguments import as_count, as_int, at_least, is_traced, where_defined
+from seqjax.arguments import IntLike, as_count, as_int, at_least, is_traced, where_defined
 
 Params = Any  # a pytree of arrays
 Context = Any  # a pytree of arrays; searches take it with a leading batch axis, steps without
@@ -110,7 +110,7 @@ def check_search(
     return batch, vocabulary
 
 
-def as_settings(**settings: int | None) -> dict[str, int | None]:
+def as_settings(**settings: IntLike | None) -> dict[str, int | None]:
     """Returns the static arguments of a search as ints; raises TypeError for one that is none (`eos` may be None)."""
     return {
         name: None if value is None and name == "eos" else as_int(name, value, "an int, static under jit")

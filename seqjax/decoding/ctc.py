@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Int32
+from jaxtyping import Array, Bool, Float, Int, Int32, Integer
 
 from seqjax.arguments import (
+    IntLike,
     as_count,
     as_int,
     at_least,
@@ -57,11 +58,11 @@ class CTCLoss(NamedTuple):
 
 def ctc_loss(
     logits: Float[Array, "B T V"],
-    lengths: Int[Array, " B"],
-    labels: Int[Array, "B N"],
-    label_lengths: Int[Array, " B"],
+    lengths: Integer[Array, " B"],
+    labels: Integer[Array, "B N"],
+    label_lengths: Integer[Array, " B"],
     *,
-    blank: int = 0,
+    blank: IntLike = 0,
 ) -> CTCLoss:
     """Computes -log p(labels | x) of each row: never negative, and infinite for a row without an alignment.
 
@@ -120,7 +121,7 @@ def _ctc_loss(logits, lengths, labels, label_lengths, *, blank) -> CTCLoss:
 
 
 def ctc_greedy_search(
-    logits: Float[Array, "B T V"], lengths: Int[Array, " B"], *, blank: int = 0, pad: int = 0
+    logits: Float[Array, "B T V"], lengths: Integer[Array, " B"], *, blank: IntLike = 0, pad: IntLike = 0
 ) -> Decoded:
     """Returns the labels of the most probable path; other labels may be more probable when summed over all their paths.
 
@@ -162,20 +163,20 @@ class LanguageModel(NamedTuple):
     params: Params
     context: Context  # with a leading batch axis
     state: State  # with a leading batch axis
-    bos: int | Int[Array, "..."]
+    bos: IntLike | Int[Array, "..."]
     weight: float | Float[Array, ""] = 1.0
     bonus: float | Float[Array, ""] = 0.0
 
 
 def ctc_beam_search(
     logits: Float[Array, "B T V"],
-    lengths: Int[Array, " B"],
+    lengths: Integer[Array, " B"],
     *,
-    beam_size: int,
-    n_best: int = 1,
-    blank: int = 0,
+    beam_size: IntLike,
+    n_best: IntLike = 1,
+    blank: IntLike = 0,
     language_model: LanguageModel | None = None,
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Searches for the most probable labels, summing the probabilities of the paths that lead to the same prefix.
 
@@ -294,7 +295,7 @@ def _total(prefixes: _Prefixes) -> Float[Array, " K"]:
 
 
 def _grow(
-    prefixes: _Prefixes, log_probs: Float[Array, " V"], blank: int
+    prefixes: _Prefixes, log_probs: Float[Array, " V"], blank: IntLike
 ) -> tuple[_Prefixes, Bool[Array, " K"], Int32[Array, " K"]]:
     """Processes one frame: returns the best prefixes, which of them were extended, and their last labels.
 
@@ -351,7 +352,7 @@ def _where(condition: Bool[Array, "*K"], chosen: State, otherwise: State) -> Sta
     return jax.tree.map(choose, chosen, otherwise)
 
 
-def _undefined(logits: Float[Array, "B T V"], lengths: Int[Array, " B"]) -> Bool[Array, " B"]:
+def _undefined(logits: Float[Array, "B T V"], lengths: Integer[Array, " B"]) -> Bool[Array, " B"]:
     """Returns in which rows a logit within the length is NaN or plus infinity."""
     return jnp.any(within(lengths, logits.shape[1]) & ~(jnp.max(logits, axis=-1) < jnp.inf), axis=1)
 
@@ -367,7 +368,7 @@ def _check_found(decoded: Decoded) -> Decoded:
     return decoded
 
 
-def _check_frames(logits: Array, lengths: Array, blank: int) -> int:
+def _check_frames(logits: Array, lengths: Array, blank: IntLike) -> int:
     if logits.ndim != 3 or not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"logits: expected floats of shape [B, T, V], got {logits.dtype}{list(logits.shape)}")
     if lengths.shape != logits.shape[:1]:

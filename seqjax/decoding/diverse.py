@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
-from seqjax.arguments import as_count, check_setting
+from seqjax.arguments import IntLike, as_count, check_setting
 from seqjax.decoding.beam import Beam, Choice, complete, grow, may_improve, new_beam, read_off, reorder
 from seqjax.decoding.contract import (
     Context,
@@ -39,16 +39,16 @@ def diverse_beam_search(
     context: Context,
     state: State,
     *,
-    beam_size: int,
-    groups: int,
+    beam_size: IntLike,
+    groups: IntLike,
     diversity: float | Float[Array, ""],
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
     length_penalty: LengthPenalty = no_penalty,
     coverage_penalty: CoveragePenalty | None = None,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Searches with several beams that differ from each other, extended one after another at each step.
 
@@ -144,7 +144,7 @@ def _diverse_beam_search(
     return settle(tokens, take(found.lengths, order), take(found.log_probs, order), scores, undefined, pad)
 
 
-def _uses(choice: Choice, eos: int | None, vocabulary: int) -> Float[Array, "B 1 V"]:
+def _uses(choice: Choice, eos: IntLike | None, vocabulary: int) -> Float[Array, "B 1 V"]:
     """Counts how often a group chose each token."""
     tokens = jnp.where(choice.alive, choice.token, vocabulary)  # one_hot is all zeros outside the vocabulary
     used = jnp.sum(jax.nn.one_hot(tokens, vocabulary), axis=1, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -38,14 +38,14 @@ def exhaustive_search(
     context: Context,
     state: State,
     *,
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
-    n_best: int = 1,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
+    n_best: IntLike = 1,
     length_penalty: LengthPenalty = no_penalty,
     coverage_penalty: CoveragePenalty | None = None,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Scores every sequence that ends with `eos` or at the maximum length, and returns the best.
 

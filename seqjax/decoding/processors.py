@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
-from seqjax.arguments import as_count, check_setting
+from seqjax.arguments import IntLike, as_count, check_setting
 from seqjax.decoding.contract import Context, History, Processor
 
 Setting = float | Float[Array, ""]  # an array under jit
@@ -36,7 +36,7 @@ def temperature(value: Setting) -> Processor:
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # one function per k, so that a search does not recompile
-def top_k(k: int) -> Processor:
+def top_k(k: IntLike) -> Processor:
     """Keeps the k most probable tokens (Fan, Lewis and Dauphin 2018), or all tokens if there are fewer.
 
     Raises:

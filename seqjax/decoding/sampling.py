@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.decoding.contract import (
     Context,
     Decoded,
@@ -38,11 +38,11 @@ def greedy_search(
     context: Context,
     state: State,
     *,
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Takes the most probable next token at every step.
 
@@ -90,12 +90,12 @@ def sample(
     context: Context,
     state: State,
     *,
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
-    num_samples: int = 1,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
+    num_samples: IntLike = 1,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Draws independent sequences token by token.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key
 
-from seqjax.arguments import as_count
+from seqjax.arguments import IntLike, as_count
 from seqjax.decoding.beam import follow, reorder
 from seqjax.decoding.contract import (
     Context,
@@ -39,12 +39,12 @@ def stochastic_beam_search(
     context: Context,
     state: State,
     *,
-    num_samples: int,
-    bos: int | Array | np.ndarray,
-    eos: int | None,
-    max_length: int,
+    num_samples: IntLike,
+    bos: IntLike | Array | np.ndarray,
+    eos: IntLike | None,
+    max_length: IntLike,
     processors: Sequence[Processor] = (),
-    pad: int = 0,
+    pad: IntLike = 0,
 ) -> Decoded:
     """Draws distinct sequences without replacement.
 

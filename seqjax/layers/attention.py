@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import glorot_uniform, normal
 from jaxtyping import Array, Bool, Float, Int32, Integer, Key
 
-from seqjax.arguments import as_count, within
+from seqjax.arguments import IntLike, as_count, within
 from seqjax.by_value import by_value
 
 Params = Any
@@ -108,7 +108,7 @@ def dot() -> Attention:
     [0.75 0.25 0.  ] [0.75 0.25]
     """
 
-    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> tuple[()]:
+    def init(key: Key[Array, ""], *, query_size: IntLike, value_size: IntLike) -> tuple[()]:
         if query_size != value_size:
             raise ValueError(f"query_size: expected {value_size}, the size of the values, got {query_size}")
         return ()
@@ -130,7 +130,7 @@ def general() -> Attention:
     [0.25 0.75]
     """
 
-    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> GeneralParams:
+    def init(key: Key[Array, ""], *, query_size: IntLike, value_size: IntLike) -> GeneralParams:
         return GeneralParams(glorot_uniform()(key, (value_size, query_size), jnp.float32))
 
     return _attention(
@@ -141,7 +141,7 @@ def general() -> Attention:
 
 
 @by_value
-def additive(size: int, *, coverage: bool = False) -> Attention:
+def additive(size: IntLike, *, coverage: bool = False) -> Attention:
     """Scores a position by a layer of `A` = `size` tanh units over the query and the position's features.
 
     Bahdanau et al. (2015), appendix A.1.2, with a bias. Luong et al. (2015), equation 8, `concat`, is the same:
@@ -164,7 +164,7 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
     """
     size = as_count("size", size)
 
-    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> AdditiveParams:
+    def init(key: Key[Array, ""], *, query_size: IntLike, value_size: IntLike) -> AdditiveParams:
         query_key, key_key, score_key, coverage_key = jax.random.split(key, 4)
         return AdditiveParams(
             query_kernel=glorot_uniform()(query_key, (query_size, size), jnp.float32),
@@ -190,7 +190,7 @@ def additive(size: int, *, coverage: bool = False) -> Attention:
 
 
 @by_value
-def local_monotonic(attention: Attention, half_width: int) -> Attention:
+def local_monotonic(attention: Attention, half_width: IntLike) -> Attention:
     """Attends only to the positions from t - D to t + D at step t, where D is `half_width`.
 
     Luong et al. (2015), section 3.2, `local-m`, for sources and targets that are roughly aligned. Once the window lies
@@ -215,7 +215,7 @@ def local_monotonic(attention: Attention, half_width: int) -> Attention:
 
 
 @by_value
-def local_predictive(attention: Attention, half_width: int, *, size: int) -> Attention:
+def local_predictive(attention: Attention, half_width: IntLike, *, size: IntLike) -> Attention:
     """Attends only near a position that a layer of `size` tanh units predicts, with less weight further away.
 
     Luong et al. (2015), equations 9 and 10, `local-p`. For a source of S positions and D = `half_width`:
@@ -236,7 +236,7 @@ def local_predictive(attention: Attention, half_width: int, *, size: int) -> Att
     """
     half_width, size = as_count("half_width", half_width), as_count("size", size)
 
-    def init(key: Key[Array, ""], *, query_size: int, value_size: int) -> LocalPredictiveParams:
+    def init(key: Key[Array, ""], *, query_size: IntLike, value_size: IntLike) -> LocalPredictiveParams:
         attention_key, kernel_key, position_key = jax.random.split(key, 3)
         return LocalPredictiveParams(
             attention.init(attention_key, query_size=query_size, value_size=value_size),

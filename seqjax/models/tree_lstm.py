@@ -27,7 +27,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax.arguments import as_count, check_symbols, is_symbol, is_traced, where_defined
+from seqjax.arguments import IntLike, as_count, check_symbols, is_symbol, is_traced, where_defined
 from seqjax.by_value import by_value
 from seqjax.cells import LSTMState
 from seqjax.cells.contract import Params
@@ -66,7 +66,7 @@ class TreeLSTMParams(NamedTuple):
     bias: Float[Array, " 4*H"]
 
 
-def make_forest(trees: Sequence[Tree], *, width: int, arity: int, rows_by: int = 1) -> Forest:
+def make_forest(trees: Sequence[Tree], *, width: IntLike, arity: IntLike, rows_by: IntLike = 1) -> Forest:
     """Lays out the nodes of trees in rows; each row holds nodes of one height, and the leaves come first.
 
     Args:
@@ -116,7 +116,7 @@ def _children_first(trees: Sequence[Tree]) -> Iterator[Tree]:
 
 
 @by_value
-def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
+def child_sum_tree_lstm(hidden_size: IntLike) -> TreeCell:
     """Builds the child-sum Tree-LSTM, which accepts any number of children and ignores their order.
 
     >>> cell = child_sum_tree_lstm(hidden_size=4)
@@ -132,7 +132,7 @@ def child_sum_tree_lstm(hidden_size: int) -> TreeCell:
 
 
 @by_value
-def nary_tree_lstm(hidden_size: int, arity: int) -> TreeCell:
+def nary_tree_lstm(hidden_size: IntLike, arity: IntLike) -> TreeCell:
     """Builds the N-ary Tree-LSTM, with separate weights for each of at most `arity` children; binary if `arity` is 2.
 
     >>> cell = nary_tree_lstm(hidden_size=4, arity=2)
@@ -216,12 +216,12 @@ def _between(places: Any, start: Any, end: Any) -> Any:
 
 
 def _tree_lstm(
-    hidden_size: int, kernels: int, gates: Callable[[TreeLSTMParams, Array], tuple[Array, Array]]
+    hidden_size: IntLike, kernels: int, gates: Callable[[TreeLSTMParams, Array], tuple[Array, Array]]
 ) -> TreeCell:
     """Builds the Tree-LSTM in which `gates` computes the recurrent products of i, g and o, and of each f."""
     hidden_size = as_count("hidden_size", hidden_size)
 
-    def init(key: Key[Array, ""], *, input_size: int) -> TreeLSTMParams:
+    def init(key: Key[Array, ""], *, input_size: IntLike) -> TreeLSTMParams:
         input_key, recurrent_key, forget_key = jax.random.split(key, 3)
         orthogonal = jax.nn.initializers.orthogonal()
 

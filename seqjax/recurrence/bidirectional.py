@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from seqjax.arguments import IntLike
 from seqjax.cells.contract import Cell, Params, State
 from seqjax.recurrence.unroll import unroll
 
@@ -16,12 +17,12 @@ def bidirectional(
     params: tuple[Params, Params],
     xs: Float[Array, "... I"],
     *,
-    lengths: Integer[Array, "*B"] | None = None,
+    lengths: Integer[Array, "*B"] | IntLike | None = None,
     resets: Bool[Array, "..."] | None = None,
     initial_state: tuple[State, State] | None = None,
     merge: Literal["concat", "sum", "mean"] = "concat",
     time_major: bool = False,
-    remat_every: int | None = None,
+    remat_every: IntLike | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "... M"]]:
     """Runs one cell from the first step to the last and another from the last to the first, and merges their outputs.
 

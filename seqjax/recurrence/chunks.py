@@ -8,11 +8,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from seqjax.arguments import IntLike
 from seqjax.cells.contract import Params, State
 from seqjax.cells.sequence import Sequence
 
 
-def as_steps(name: str, steps: int) -> int:
+def as_steps(name: str, steps: IntLike) -> int:
     """Returns a number of steps as an int; raises ValueError unless it is a positive integer."""
     if not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"{name}: expected a number of steps, at least 1, got {steps!r}")

@@ -3,6 +3,7 @@
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
+from seqjax.arguments import IntLike
 from seqjax.cells.contract import Cell, Params, State
 from seqjax.cells.sequence import sequence_of
 from seqjax.recurrence.chunks import as_steps, chunked
@@ -14,8 +15,8 @@ def truncated_unroll(
     params: Params,
     xs: Float[Array, "... I"],
     *,
-    truncate_every: int,
-    lengths: Integer[Array, "*B"] | None = None,
+    truncate_every: IntLike,
+    lengths: Integer[Array, "*B"] | IntLike | None = None,
     resets: Bool[Array, "..."] | None = None,
     initial_state: State | None = None,
     time_major: bool = False,

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from seqjax.arguments import within
+from seqjax.arguments import IntLike, within
 from seqjax.cells.contract import (
     Cell,
     Params,
@@ -35,12 +35,12 @@ def unroll(
     params: Params,
     xs: Float[Array, "... I"],
     *,
-    lengths: Integer[Array, "*B"] | None = None,
+    lengths: Integer[Array, "*B"] | IntLike | None = None,
     resets: Bool[Array, "..."] | None = None,
     initial_state: State | None = None,
     reverse: bool = False,
     time_major: bool = False,
-    remat_every: int | None = None,
+    remat_every: IntLike | None = None,
 ) -> tuple[State, Float[Array, "... H"]]:
     """Runs a cell over the `T` steps of a batch of sequences.
 
@@ -94,7 +94,7 @@ class Path(NamedTuple):
     reason: str
 
 
-def path_of(cell: Cell, *, remat_every: int | None = None) -> Path:
+def path_of(cell: Cell, *, remat_every: IntLike | None = None) -> Path:
     """Returns whether `unroll` uses `cell.sequence` or a scan over `cell.step`, and why; runs nothing.
 
     The sequence of a composite cell, such as a stack, may scan one of its parts. Call this function on each part.
@@ -122,7 +122,7 @@ def run(
     cell: Cell,
     params: Params,
     xs: Array,
-    lengths: Array | None,
+    lengths: Array | IntLike | None,
     resets: Array | None,
     initial_state: State | None,
     reverse: bool,
@@ -141,6 +141,8 @@ def run(
         resets = None if resets is None else jnp.moveaxis(resets, 0, -1)
     batch_shape, steps = xs.shape[:-2], xs.shape[-2]
     rows = math.prod(batch_shape)
+    if isinstance(lengths, int | np.integer):  # of the one row
+        lengths = jnp.asarray(lengths)
     check_array("lengths", lengths, batch_shape, jnp.integer)
     restart = cell.initial_state(params, batch_shape)
     state = restart if initial_state is None else initial_state

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from seqjax.arguments import check_setting, clip_lengths, within
+from seqjax.arguments import IntLike, check_setting, clip_lengths, within
 
 
 def edit_distance(
     a: Integer[Array, "N"],
-    a_length: Integer[Array, ""] | int,
+    a_length: Integer[Array, ""] | IntLike,
     b: Integer[Array, "M"],
-    b_length: Integer[Array, ""] | int,
+    b_length: Integer[Array, ""] | IntLike,
 ) -> Int[Array, ""]:
     """Counts the insertions, deletions and substitutions that turn one sequence into another (Levenshtein 1966).
 

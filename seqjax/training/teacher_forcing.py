@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from seqjax.arguments import at_least, clip_lengths, within
+from seqjax.arguments import IntLike, at_least, clip_lengths, within
 
 
 class Forced(NamedTuple):
@@ -23,7 +23,11 @@ class Forced(NamedTuple):
 
 
 def teacher_forcing(
-    symbols: Integer[Array | np.ndarray, "*B L"], lengths: Integer[Array | np.ndarray, "*B"], *, bos: int, eos: int
+    symbols: Integer[Array | np.ndarray, "*B L"],
+    lengths: Integer[Array | np.ndarray, "*B"],
+    *,
+    bos: IntLike,
+    eos: IntLike,
 ) -> Forced:
     r"""Builds decoder inputs with `bos` before each sequence, and targets with `eos` after each.
 

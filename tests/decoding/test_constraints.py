@@ -1,5 +1,6 @@
 """What each constraint allows, and that a search over constrained sequences ranks them as the model does."""
 
+import functools
 import itertools
 
 import decoding_oracles as oracles
@@ -167,6 +168,71 @@ def test_repetition_penalty():
     processed = decoding.repetition_penalty(1.5)(None, history(2, 0, 2), logits)
     np.testing.assert_allclose(processed, logits * jnp.array([1.5, 1, 1.5, 1]), rtol=1e-6)
     np.testing.assert_array_equal(decoding.repetition_penalty(1.5)(None, history(), logits), logits)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 16])
+def test_a_word_that_does_not_fit_is_no_word(beam_size):
+    """The likelier word is longer than the maximum length."""
+
+    def step(params, context, state, token):
+        return jnp.log(jnp.array([0.1, 0.1, 0.4, 0.4])), state
+
+    words = decoding.trie([[0], [2, 3, 2, 3, 2, 3]], 4, eos=1)
+    search = functools.partial(
+        decoding.beam_search, step, None, None, jnp.zeros((1, 0)), beam_size=beam_size, bos=0, eos=1, max_length=4,
+        processors=(decoding.finite_state(words),),
+    )  # fmt: skip
+    if beam_size == 1:  # the beam holds the other word until its end
+        with pytest.raises(ValueError, match="no token"):
+            search()
+    else:
+        assert oracles.found(search(), 0) == (0, 1)
+
+
+SEARCHES = {
+    "greedy": decoding.greedy_search,
+    "sample": functools.partial(decoding.sample, jax.random.key(0), num_samples=8),
+    "beam": functools.partial(decoding.beam_search, beam_size=64, n_best=64),
+    "diverse": functools.partial(decoding.diverse_beam_search, beam_size=64, groups=2, diversity=0.3),
+    "stochastic": functools.partial(decoding.stochastic_beam_search, jax.random.key(0), num_samples=64),
+    "exhaustive": functools.partial(decoding.exhaustive_search, n_best=39),
+}
+
+
+@hypothesis.given(st.sampled_from(list(SEARCHES)), st.integers(0, 99))
+def test_every_search_returns_only_what_the_automaton_accepts_where_it_ends(search, seed):
+    eos, length, vocabulary = 1, 3, 3
+    transitions = np.random.default_rng(seed).integers(-1, 3, (3, vocabulary))
+    sequences = set(accepted(transitions, eos, length))
+    weights = oracles.random_weights(seed, 1, vocabulary=vocabulary)
+    decoded = jax.jit(
+        lambda transitions: SEARCHES[search](
+            oracles.step, None, weights, oracles.zero_state(1), bos=0, eos=eos, max_length=length,
+            processors=(decoding.finite_state(transitions),),
+        )
+    )(jnp.asarray(transitions))  # fmt: skip
+    places = np.flatnonzero(np.asarray(decoded.lengths[0]))
+    found = [oracles.found(decoded, 0, place) for place in places]
+    assert set(found) <= sequences
+    np.testing.assert_array_equal(np.isneginf(decoded.scores[0]), np.asarray(decoded.lengths[0]) == 0)
+    if search in ("beam", "stochastic", "exhaustive"):  # wide enough for all there are
+        assert set(found) == sequences and len(found) == len(sequences)
+
+
+@pytest.mark.parametrize(("digits", "expected"), [([5, 7], (0, 1)), ([5, 7, 5], (0, 1, 0)), ([5, 7, 5, 7], None)])
+def test_a_word_is_typed_to_its_end(digits, expected):
+    def step(params, context, state, token):
+        return jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1])), state
+
+    search = functools.partial(
+        decoding.greedy_search, step, None, None, jnp.zeros((1, 0)), bos=0, eos=None, max_length=len(expected or "two"),
+        processors=(decoding.keypad(digits, [5, 7, 8, 9], eos=None),),
+    )  # fmt: skip
+    if expected is None:
+        with pytest.raises(ValueError, match="no token"):
+            search()
+    else:
+        assert oracles.found(search(), 0) == expected
 
 
 def test_new_constraints_compile_nothing_and_lower(compilations, lowers):

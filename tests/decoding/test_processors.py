@@ -1,5 +1,6 @@
 """What each processor keeps, and what it refuses."""
 
+import fractions
 import inspect
 
 import hypothesis
@@ -83,6 +84,68 @@ def test_refuses():
         decoding.top_k(2.0)
 
 
-def test_setting_may_be_traced():
-    processed = jax.jit(lambda processor, logits: processor(None, None, logits))(decoding.temperature(4.0), jnp.ones(2))
-    np.testing.assert_array_equal(processed, [0.25, 0.25])
+@hypothesis.given(st.lists(st.integers(0, 9), min_size=2, max_size=8).filter(any), st.integers(1, 100))
+def test_round_numbers_are_sums_and_not_their_rounding_errors(counts, hundredths):
+    """Probabilities that are fractions, and thresholds in hundredths, compared as fractions."""
+    probs = [fractions.Fraction(count, sum(counts)) for count in counts]
+    threshold = fractions.Fraction(hundredths, 100)
+    descending = sorted(probs, reverse=True)
+    nucleus = next(n for n in range(1, len(probs) + 1) if sum(descending[:n]) >= threshold)
+    with np.errstate(divide="ignore"):
+        floats = np.log(np.array(probs, np.float64)).astype(np.float32)
+
+    def stays(processor):
+        return (~np.isneginf(processor(None, None, jnp.asarray(floats)))).tolist()
+
+    possible = [prob > 0 for prob in probs]
+    at_least = [prob >= descending[nucleus - 1] and prob > 0 for prob in probs]
+    assert stays(decoding.top_p(float(threshold))) == (possible if hundredths == 100 else at_least)
+    assert stays(decoding.min_p(float(threshold))) == [prob >= threshold * max(probs) for prob in probs]
+    above = [prob >= threshold or prob == max(probs) for prob in probs]
+    assert stays(decoding.epsilon_cutoff(float(threshold))) == above
+
+
+@pytest.mark.parametrize("factory", [decoding.top_p, decoding.typical])
+def test_a_share_of_one_keeps_what_is_too_small_for_the_sum(factory):
+    logits = jnp.array([0.0, -20.0, -5.0, -200.0])
+    np.testing.assert_array_equal(factory(1.0)(None, None, logits), logits)
+
+
+SETTINGS = {
+    "temperature": (decoding.temperature, 0.7),
+    "top_p": (decoding.top_p, 0.6),
+    "min_p": (decoding.min_p, 0.6),
+    "typical": (decoding.typical, 0.4),
+    "epsilon_cutoff": (decoding.epsilon_cutoff, 0.2),
+    "eta_cutoff": (decoding.eta_cutoff, 0.2),
+    "repetition_penalty": (decoding.repetition_penalty, 1.5),
+    "ban": (lambda token: decoding.ban(jnp.asarray(token, jnp.int32)[None]), 2),
+    "force": (lambda token: decoding.force(jnp.asarray(token, jnp.int32)[None]), 2),
+    "min_length": (lambda length: decoding.min_length(length, eos=1), 3),
+    "keypad": (lambda digit: decoding.keypad(jnp.asarray(digit, jnp.int32)[None], [7, 7, 8, 8], eos=None), 7),
+    "finite_state": (lambda state: decoding.finite_state(jnp.array([[0, -1, 0, 0], [0, 0, -1, 0]]), state), 1),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_may_be_traced(name):
+    factory, setting = SETTINGS[name]
+
+    def step(params, context, state, token):
+        return jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1])), state
+
+    def drawn(setting):
+        return decoding.sample(
+            jax.random.key(0), step, None, None, jnp.zeros((3, 0)), bos=0, eos=1, max_length=3,
+            processors=(factory(setting),),
+        )  # fmt: skip
+
+    expected, traced = jax.jit(lambda: drawn(setting))(), jax.jit(drawn)(setting)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), traced, expected)
+
+
+@pytest.mark.parametrize("penalty", [decoding.gnmt_length, lambda beta: decoding.gnmt_coverage(beta, lambda c, s: s)])
+def test_a_setting_of_a_penalty_may_be_traced(penalty):
+    state = jnp.array([0.5, 0.25])
+    of = (None, state) if penalty is not decoding.gnmt_length else (jnp.float32(-6), jnp.int32(7))
+    np.testing.assert_allclose(jax.jit(lambda setting: penalty(setting)(*of))(0.5), penalty(0.5)(*of), rtol=1e-6)

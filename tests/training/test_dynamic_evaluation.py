@@ -68,6 +68,22 @@ def test_gradient_rms_is_over_batches_with_the_carry_handed_on():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), rms, expected)
 
 
+@pytest.mark.parametrize("what", ["loss", "gradient", "parameters", "carry"])
+def test_a_segment_that_is_not_finite_changes_nothing(what):
+    def loss_fn(params, carry, segment, key):
+        loss = {"loss": params * jnp.inf, "gradient": jnp.sqrt(params - 1.0), "parameters": 10 * params}.get(
+            what, params
+        )
+        return loss, (carry + (jnp.nan if what == "carry" else 1.0), {})
+
+    one = jnp.array(1.0)
+    step = make_dynamic_eval_step(loss_fn, learning_rate=1e38 if what == "parameters" else 0.1, decay=0.0)
+    before = DynamicEvalState(one, one, gradient_rms=jnp.array(0.5), carry=jnp.array(0.0))
+    after, metrics = step(before, ())
+    assert after.params == before.params and after.carry == before.carry
+    assert np.isfinite(metrics["loss"]) == (what != "loss")
+
+
 def test_lowers_everywhere(lowers):
     state = DynamicEvalState(PARAMS, PARAMS, RMS, CARRY)
     lowers(make_dynamic_eval_step(loss_fn, 0.1, 0.1), state, SEGMENTS[0])

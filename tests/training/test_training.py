@@ -91,6 +91,66 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(bad_batch, finite_loss
     assert (int(good.step), int(good.skipped), float(good_metrics["clipped_share"])) == (2, 1, 1.0)
 
 
+@pytest.mark.parametrize("largest", [1e25, 1e38])
+def test_a_finite_gradient_whose_squares_overflow_is_clipped(largest):
+    optimizer = optax.sgd(1.0)
+    state, metrics = make_train_step(linear_loss, optimizer, 0.5)(
+        new_state(optimizer), gradient([0.6 * largest, 0.0, -0.8 * largest])
+    )
+    np.testing.assert_allclose(state.params["w"], [0.7, -2.0, 3.4], rtol=1e-5)
+    assert (int(state.skipped), int(state.clipped)) == (0, 1)
+    np.testing.assert_allclose(metrics["grad_norm"], np.float32(largest), rtol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["parameters", "carry"])
+def test_a_step_that_leads_to_what_is_not_finite_is_skipped(what):
+    """The loss and the gradient are finite in both cases."""
+
+    def loss_fn(params, carry, batch, key):
+        return params * batch, (carry + (jnp.nan if what == "carry" else 1.0), {})
+
+    optimizer = optax.sgd(1e38 if what == "parameters" else 0.1)
+    before = init_train_state(jnp.array(-1.0), optimizer, jnp.array(0.0), jax.random.key(0))
+    train_step = make_train_step(loss_fn, optimizer, max_grad_norm=math.inf)
+    after, metrics = train_step(jax.tree.map(jnp.copy, before), jnp.array(10.0))
+    assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
+    assert_same_bits(after[:3], before[:3])
+    assert (int(after.step), int(after.skipped)) == (1, 1)
+
+
+OPTIMIZERS = {
+    "lbfgs": optax.lbfgs(),
+    "polyak_sgd": optax.polyak_sgd(),
+    "reduce_on_plateau": optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1)),
+    "backtracking": optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=9)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_that_want_the_loss_get_it(name, compilations):
+    """A quadratic bowl; the step equals what optax's own documentation does by hand, without clipping."""
+
+    def loss(params):
+        return jnp.sum((params - jnp.arange(3.0)) ** 2 * jnp.array([1.0, 2.0, 3.0]))
+
+    optimizer = OPTIMIZERS[name]
+    train_step = make_train_step(lambda params, carry, batch, key: (loss(params), (carry, {})), optimizer, math.inf)
+    state = init_train_state(jnp.ones(3), optimizer, (), jax.random.key(0))
+    state, _ = train_step(state, ())
+    with compilations() as compiled:
+        for _ in range(5):
+            state, _ = train_step(state, ())
+    assert not compiled
+
+    params, opt_state = jnp.ones(3), optimizer.init(jnp.ones(3))
+    for _ in range(6):
+        value, grad = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(grad, opt_state, params, value=value, grad=grad, value_fn=loss)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(state.params, params, rtol=1e-5)
+    assert loss(params) < loss(jnp.ones(3))
+
+
 def test_each_step_draws_from_its_own_key():
     optimizer = optax.sgd(0.1)
     state, train_step = new_state(optimizer), make_train_step(linear_loss, optimizer)
