@@ -93,7 +93,8 @@ class Seq2Seq(nn.Module):
     >>> logits.shape, weights.shape
     ((2, 4, 5), (2, 4, 6))
     >>> context, state = model.apply(variables, sources, lengths, method="encode")
-    >>> step = lambda *args: model.apply(*args, method="step")
+    >>> def step(params, context, state, token):  # once for each model, because each function compiles a search
+    ...     return model.apply(params, context, state, token, method="step")
     >>> seqjax.greedy_search(step, variables, context, state, bos=0, eos=1, max_length=9).tokens.shape
     (2, 1, 9)
     """

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import language_model
 from experiments.harness import folder
-from experiments.harness.errors import UsageError
+from experiments.harness.errors import Diverged, UsageError
 from experiments.harness.train import report
 from seqjax.training import checkpoint
 
@@ -192,6 +192,23 @@ def test_bad_text_is_named(content, message, tmp_path, run_main):
     with pytest.raises(ValueError, match=message):
         run_main(f"--text={path}", f"--run_folder={tmp_path / 'run'}", *TINY)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 9])
+def test_a_run_that_diverged_stops_and_says_so(epochs, text, tmp_path, run_main):
+    """One epoch is too short for many skipped steps; then the score is not finite."""
+    with pytest.raises(Diverged, match=r"^--learning_rate: .* intact$"):
+        run_main(f"--text={text}", f"--run_folder={tmp_path}", *TINY, f"--epochs={epochs}", "--learning_rate=1e38")
+    assert not (tmp_path / "result.json").exists()
+    newest = checkpoint.latest(tmp_path / "checkpoints")
+    json.loads((newest.path / "metadata.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
+
+
+def test_a_run_that_diverged_ends_with_exit_code_1(text, tmp_path):
+    with start(f"--text={text}", f"--run_folder={tmp_path}", *TINY, "--epochs=9", "--learning_rate=1e38") as process:
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("language_model: --learning_rate: ")
 
 
 def test_nothing_to_resume(tmp_path, run_main):
