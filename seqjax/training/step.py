@@ -223,20 +223,25 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
 def _clippable(grads: Params, max_norm: float) -> tuple[Params, Float[Array, ""], Bool[Array, ""]]:
     """Returns a gradient that optax can clip, the norm, and whether the gradient is finite.
 
-    If the sum of its squares overflows, the gradient is scaled down for the norm, and already clipped here.
+    If the sum of its squares overflows, the gradient is scaled down, and clipped already here.
     """
     norm = optax.tree.norm(grads)
-    scale = 2.0 ** (int(jnp.finfo(norm.dtype).maxexp) * 5 // 8)
+    overflows = jnp.isinf(norm)
+    shrink = jnp.where(overflows, 2.0 ** -(int(jnp.finfo(norm.dtype).maxexp) * 5 // 8), 1.0)
+    shrink = jax.lax.optimization_barrier(
+        shrink
+    )  # or XLA merges it with the second factor, and their product underflows
 
-    def clip(grads: Params) -> tuple[Params, Array, Array]:
-        small = jax.tree.map(lambda grad: grad / scale, grads)
-        small = jax.lax.optimization_barrier(small)  # XLA would merge the two factors, and their product underflows
-        small_norm = optax.tree.norm(small)
-        if math.isfinite(max_norm):
-            grads = jax.tree.map(lambda grad: grad * (max_norm / small_norm).astype(grad.dtype), small)
-        return grads, small_norm * scale, jnp.isfinite(small_norm)
+    def scaled(grads: Params, factor: Array) -> Params:
+        return jax.tree.map(lambda grad: grad * factor.astype(grad.dtype), grads)
 
-    return jax.lax.cond(jnp.isinf(norm), clip, lambda grads: (grads, norm, jnp.isfinite(norm)), grads)
+    def norm_of_scaled(grads: Params) -> Array:
+        return optax.tree.norm(scaled(grads, shrink))
+
+    scaled_norm = jax.lax.cond(overflows, norm_of_scaled, lambda grads: norm, grads)
+    if math.isfinite(max_norm):
+        grads = scaled(scaled(grads, shrink), jnp.where(overflows, max_norm / scaled_norm, 1.0))
+    return grads, scaled_norm / shrink.astype(norm.dtype), jnp.isfinite(scaled_norm)
 
 
 def _leaves(tree: Any) -> dict[str, str]:
