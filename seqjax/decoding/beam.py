@@ -190,7 +190,7 @@ def new_beam(bos: Int32[Array, "B K"], n_best: int, max_length: int) -> Beam:
 
 def may_improve(beam: Beam, t: Int32[Array, ""], max_length: int, length_penalty: LengthPenalty) -> Bool[Array, " B"]:
     """Checks in which rows a living hypothesis of `t` tokens can still beat the worst finished one."""
-    lengths = 1 + jnp.arange(max_length)
+    lengths = 1 + jnp.arange(max_length, dtype=jnp.int32)[None]
     best = jnp.max(beam.sums, axis=1, keepdims=True)
     reachable = jnp.where(jnp.isneginf(best), best, jnp.vectorize(length_penalty)(best, lengths))
     reachable = jnp.max(reachable, axis=1, where=lengths > t, initial=-jnp.inf)
@@ -206,9 +206,9 @@ def choose(sums: Float[Array, "B K"], ranking: Float[Array, "B K V"], eos: int |
         return Choice(~jnp.isneginf(best), parent, token, jnp.zeros((batch, size), bool))
     ending = sums + ranking[..., eos]
     candidates = jnp.concatenate([best, ending], axis=1)[..., None]
-    flat = jnp.arange(size) * vocabulary + eos
-    order = jnp.concatenate([place, jnp.broadcast_to(flat, (batch, size))], axis=1)[..., None]
-    ahead = (candidates > ending[:, None]) | ((candidates == ending[:, None]) & (order < flat))
+    flat = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32) * vocabulary + eos, (batch, size))
+    order = jnp.concatenate([place, flat], axis=1)[..., None]
+    ahead = (candidates > ending[:, None]) | ((candidates == ending[:, None]) & (order < flat[:, None]))
     return Choice(~jnp.isneginf(best), parent, token, (jnp.sum(ahead, axis=1) < size) & ~jnp.isneginf(ending))
 
 
@@ -270,7 +270,8 @@ def read_off(beam: Beam, t: Int32[Array, ""], eos: int | None, pad: int) -> Deco
     steps, max_length = beam.finished.steps, len(beam.tokens)
     tokens = follow(beam.tokens, beam.parents, beam.finished.slots, steps, t, pad)
     if eos is not None:
-        tokens = jnp.where(jnp.arange(max_length) == steps[..., None], eos, tokens)
+        ends = jnp.broadcast_to(jnp.arange(max_length, dtype=jnp.int32), tokens.shape) == steps[..., None]
+        tokens = jnp.where(ends, eos, tokens)
     lengths = jnp.minimum(steps + 1, max_length)
     return settle(tokens, lengths, beam.finished.log_probs, beam.finished.scores, beam.undefined[:, None], pad)
 

@@ -104,7 +104,7 @@ def _ctc_loss(logits, lengths, labels, label_lengths, *, blank) -> CTCLoss:
     lengths, label_lengths = clip_lengths(lengths, frames), clip_lengths(label_lengths, count)
     padded_frame, padded_label = ~within(lengths, frames), ~within(label_lengths, count)
     undefined = _undefined(logits, lengths)
-    repeats = jnp.sum((labels[:, 1:] == labels[:, :-1]) & ~padded_label[:, 1:], axis=1)
+    repeats = jnp.sum((labels[:, 1:] == labels[:, :-1]) & ~padded_label[:, 1:], axis=1, dtype=jnp.int32)
     possible = is_symbol(labels, vocabulary) & (labels != blank)
     alignable = (lengths >= label_lengths + repeats) & jnp.all(possible | padded_label, axis=1)
     loss = optax.losses.ctc_loss(
@@ -308,15 +308,14 @@ def _grow(
 
     ending_blank = total + log_probs[blank]
     ending_label = prefixes.ending_label + log_probs[last]
-    equal = jnp.arange(vocabulary) == last[:, None]
-    extended = jnp.where(equal, prefixes.ending_blank[:, None], total[:, None]) + log_probs
+    equal = jnp.arange(vocabulary, dtype=jnp.int32)[None] == last[:, None]
+    extended = jnp.where(equal, prefixes.ending_blank[:, None], total[:, None]) + log_probs[None]
     extended = extended.at[:, blank].set(-jnp.inf)
 
     # If prefix j is prefix i plus one label, the paths of that extension of i are paths of j.
-    begins = (prefixes.tokens[:, None] == prefixes.tokens) | (
-        jnp.arange(prefixes.tokens.shape[1]) >= prefixes.lengths[:, None, None]
-    )
-    longer = prefixes.lengths == prefixes.lengths[:, None] + 1
+    beyond = ~within(prefixes.lengths, prefixes.tokens.shape[1])
+    begins = (prefixes.tokens[:, None] == prefixes.tokens[None]) | beyond[:, None]
+    longer = prefixes.lengths[None] == prefixes.lengths[:, None] + 1
     extends = jnp.all(begins, axis=-1) & longer
     ending_label = jnp.logaddexp(ending_label, jnp.max(extended[:, last], axis=0, where=extends, initial=-jnp.inf))
     known = jnp.zeros((size, vocabulary), bool).at[slots[:, None], last].max(extends)
@@ -333,7 +332,7 @@ def _grow(
     return (
         kept._replace(
             tokens=kept.tokens.at[slots, position].set(token, mode="drop"),
-            lengths=kept.lengths + is_longer,
+            lengths=kept.lengths + jnp.where(is_longer, 1, 0),
             ending_blank=jnp.where(is_longer, -jnp.inf, ending_blank[parent]),
             ending_label=jnp.where(is_longer, extended[parent, token], ending_label[parent]),
             bonus=kept.bonus + jnp.where(is_longer, kept.predicted[slots, token], 0.0),

@@ -150,4 +150,4 @@ def _uses(choice: Choice, eos: IntLike | None, vocabulary: int) -> Float[Array, 
     used = jnp.sum(jax.nn.one_hot(tokens, vocabulary), axis=1, keepdims=True)
     if eos is None:
         return used
-    return used.at[:, 0, eos].add(jnp.sum(choice.ends, axis=1))
+    return used.at[:, 0, eos].add(jnp.sum(choice.ends, axis=1, dtype=used.dtype))

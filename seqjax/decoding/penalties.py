@@ -36,7 +36,7 @@ def mean_log_prob(log_prob: Float[Array, "*B"], length: Int[Array, "*B"]) -> Flo
     >>> mean_log_prob(jnp.float32(-6.0), jnp.int32(3))
     Array(-2., dtype=float32)
     """
-    return log_prob / length
+    return log_prob / jnp.asarray(length, jnp.result_type(log_prob))
 
 
 def gnmt_length(alpha: float | Float[Array, ""]) -> LengthPenalty:
@@ -103,7 +103,8 @@ def scoring(
     def score(sums: Array, length: Array, state: State) -> Array:
         scores = jnp.vectorize(length_penalty)(sums, length)
         if coverage_penalty is not None:
-            scores += jax.vmap(jax.vmap(coverage_penalty, in_axes=(None, 0)))(context, state)
+            covered = jax.vmap(jax.vmap(coverage_penalty, in_axes=(None, 0)))(context, state)
+            scores += covered.astype(scores.dtype)
         return jnp.where(jnp.isneginf(sums), -jnp.inf, scores)
 
     return score
@@ -112,7 +113,7 @@ def scoring(
 def _gnmt_length(
     alpha: float | Float[Array, ""], log_prob: Float[Array, "*B"], length: Int[Array, "*B"]
 ) -> Float[Array, "*B"]:
-    return log_prob / ((5.0 + length) / 6.0) ** alpha
+    return log_prob / ((5.0 + jnp.asarray(length, jnp.result_type(log_prob))) / 6.0) ** alpha
 
 
 def _gnmt_coverage(

@@ -25,7 +25,7 @@ def maximum(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int32[Arr
     if size < 2 * _WIDTH:
         return _first_maximum(values)
     largest, block = _first_maximum(_maxima(values))
-    places = block[..., None] * _WIDTH + jnp.arange(_WIDTH, dtype=jnp.int32)
+    places = _places(block)
     inside = jnp.where(places < size, take(values, jnp.minimum(places, size - 1)), -jnp.inf)
     return largest, block * _WIDTH + _first_maximum(inside)[1]
 
@@ -63,12 +63,18 @@ def largest_sums(
         maxima = maxima.at[..., its_block].set(jnp.max(others, axis=-1))
     block = lax.top_k((sums[..., None] + maxima).reshape(*batch, rows * blocks), k)[1]
     row, block = jnp.divmod(jnp.sort(block, axis=-1), blocks)
-    column = block[..., None] * _WIDTH + jnp.arange(_WIDTH, dtype=jnp.int32)
+    column = _places(block)
     counts = (column < size) & (column != (size if without is None else without))
     places = (row[..., None] * size + jnp.minimum(column, size - 1)).reshape(*batch, k * _WIDTH)
     candidates = take(values.reshape(*batch, rows * size), places).reshape(column.shape) + take(sums, row)[..., None]
     found, order = lax.top_k(jnp.where(counts, candidates, -jnp.inf).reshape(places.shape), k)
     return found, take(places, order)
+
+
+def _places(block: Int32[Array, "*B"]) -> Int32[Array, "*B W"]:
+    """Returns the places of the values of each block."""
+    inside = jnp.arange(_WIDTH, dtype=jnp.int32)
+    return block[..., None] * _WIDTH + jnp.broadcast_to(inside, (*block.shape, _WIDTH))
 
 
 def _maxima(values: Float[Array, "*B V"]) -> Float[Array, "*B N"]:

@@ -94,16 +94,16 @@ def log_normalizer(
     """
     _check(params, scores, lengths)
     shift = lax.stop_gradient(params.transitions.max(axis=0))
-    factors = jnp.exp(params.transitions - shift)
+    factors = jnp.exp(params.transitions - shift[None])
     floor = jnp.finfo(factors.dtype).tiny / jnp.finfo(factors.dtype).eps
 
     def product(alpha: Array) -> tuple[Array, Array]:
         largest = lax.stop_gradient(alpha.max(axis=-1, keepdims=True))
         total = jnp.exp(alpha - largest) @ factors
-        return largest + shift + jnp.log(jnp.maximum(total, floor)), total.min() > floor
+        return largest + shift[None] + jnp.log(jnp.maximum(total, floor)), total.min() > floor
 
     def sum_of_logs(alpha: Array) -> tuple[Array, Array]:
-        return jax.nn.logsumexp(alpha[:, :, None] + params.transitions, axis=1), jnp.array(True)
+        return jax.nn.logsumexp(alpha[:, :, None] + params.transitions[None], axis=1), jnp.array(True)
 
     fast, exact = _forward(product, params, scores, lengths)
     slow = jax.checkpoint(lambda: _forward(sum_of_logs, params, scores, lengths)[0])
@@ -121,8 +121,8 @@ def _forward(
         return jnp.where(valid[:, None], x + after, alpha), exact
 
     first, rest = _time_major(scores, lengths)
-    alpha, exact = lax.scan(step, params.start + first, rest)
-    return jnp.where(lengths > 0, jax.nn.logsumexp(alpha + params.end, axis=-1), 0), exact.all()
+    alpha, exact = lax.scan(step, params.start[None] + first, rest)
+    return jnp.where(lengths > 0, jax.nn.logsumexp(alpha + params.end[None], axis=-1), 0), exact.all()
 
 
 def log_likelihood(
@@ -163,7 +163,7 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
 
     def forward(alpha: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         x, valid = now
-        after = x + jnp.max(alpha[:, :, None] + params.transitions, axis=1)
+        after = x + jnp.max(alpha[:, :, None] + params.transitions[None], axis=1)
         return jnp.where(valid[:, None], after, alpha), alpha
 
     def back(tag: Array, before: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -171,8 +171,8 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
         tag = jnp.where(valid, jnp.argmax(alpha + params.transitions.T[tag], axis=-1), tag)
         return tag, tag
 
-    alpha, alphas = lax.scan(forward, params.start + first, rest)
-    alpha += params.end
+    alpha, alphas = lax.scan(forward, params.start[None] + first, rest)
+    alpha += params.end[None]
     last = jnp.argmax(alpha, axis=-1)
     _, tags = lax.scan(back, last, (alphas, rest[1]), reverse=True)
     tags = jnp.concatenate([tags, last[None]]).T

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from seqjax.layers.attention import Alignment, Attention, Memory
 from seqjax.recurrence import bidirectional, unroll
 
 
-def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int) -> Float[Array, "*B V"]:
+def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int, dtype: Any = jnp.float32) -> Float[Array, "*B V"]:
     """Returns the one-hot vector of each of `V` = `size` symbols, and NaN for a number that is no symbol.
 
     >>> import jax.numpy as jnp
@@ -26,7 +26,7 @@ def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int) -> Float[Arra
     Array([[ 0.,  1.],
            [nan, nan]], dtype=float32)
     """
-    return where_defined(is_symbol(symbols, size)[..., None], jax.nn.one_hot(symbols, size, dtype=jnp.float32))
+    return where_defined(is_symbol(symbols, size)[..., None], jax.nn.one_hot(symbols, size, dtype=dtype))
 
 
 class Embedding(nn.Module):

@@ -86,7 +86,7 @@ class Classifier(nn.Module):
             pooled = jnp.where(lengths[:, None] > 0, pooled, 0.0)
         else:
             attend = Attend(self.attention, query_size=ys.shape[-1], name="attend")
-            query = self.param("query", nn.initializers.normal(1.0), ys.shape[-1:])
+            query = self.param("query", nn.initializers.normal(1.0), ys.shape[-1:], jnp.float32)
             memory = attend.remember(ys, lengths)
             pooled, _ = attend(memory, new_alignment(memory), jnp.broadcast_to(query, ys[:, 0].shape))
         pooled = nn.Dropout(self.dropout_rate)(pooled, deterministic=deterministic)

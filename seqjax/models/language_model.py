@@ -1,5 +1,9 @@
 """One stream: a model of the next symbol given all previous symbols."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer
 
@@ -20,8 +24,6 @@ class LanguageModel(nn.Module):
       recurrent: the recurrent layers.
       dropout_rate: rate of `seqjax.variational_dropout` on the outputs of `recurrent`.
 
-    >>> import jax
-    >>> import jax.numpy as jnp
     >>> import seqjax
     >>> model = LanguageModel(vocab_size=5, recurrent=Recurrent(seqjax.gru(hidden_size=8)))
     >>> tokens = jnp.array([[0, 1, 2, 3]])
@@ -69,5 +71,11 @@ class LanguageModel(nn.Module):
     ) -> tuple[tuple[State, ...], Float[Array, "*B {self.vocab_size}"]]:
         """Takes one decoding step: reads a symbol and returns the carry and the logits of the next symbol."""
         check_symbols("token", token, self.vocab_size)
-        carry, y = self.recurrent.step(carry, one_hot(token, self.vocab_size))
+        carry, y = self.recurrent.step(carry, one_hot(token, self.vocab_size, _float_type(carry)))
         return carry, self.output(y)
+
+
+def _float_type(carry: tuple[State, ...]) -> Any:
+    """Returns the type of the floats of a carry."""
+    types = [leaf.dtype for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return types[0] if types else jnp.float32

@@ -257,7 +257,7 @@ class Seq2Seq(nn.Module):
         _, hidden = self.decoder(xs, initial_states=state.recurrent, deterministic=deterministic)
         context = weights = None
         if self.attention is not None:
-            alignment, steps = state.alignment, jnp.arange(inputs.shape[-1])
+            alignment, steps = state.alignment, jnp.arange(inputs.shape[-1], dtype=jnp.int32)
             assert alignment is not None
             attend_all = nn.vmap(
                 lambda attend, step, query: attend(encoded.memory, alignment._replace(position=step), query),
@@ -322,7 +322,8 @@ class Seq2Seq(nn.Module):
 
     def _logits(self, sources: Array | None, reading: Reading) -> Array:
         if self.tie_embeddings:
-            logits = self.target_embedding.attend(reading.features) + self.output_bias
+            logits = self.target_embedding.attend(reading.features)
+            logits += jnp.broadcast_to(self.output_bias, logits.shape)
         else:
             logits = self.output(reading.features)
         if sources is None:
@@ -364,13 +365,14 @@ def _with_copies(
 
     Only symbols of the source can be copied, so everything except a softmax is computed at its `S` positions, not `W`.
     """
-    assert reading.copy_logit is not None
+    assert reading.copy_logit is not None and reading.weights is not None
     written = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(reading.copy_logit)[..., None]
     new = [(0, 0)] * (written.ndim - 1) + [(0, size - logits.shape[-1])]
     written = jnp.pad(written, new, constant_values=-jnp.inf)
 
     same = sources[..., :, None] == sources[..., None, :]
-    share = jnp.einsum("...r,...rs->...s", reading.weights, same)  # over all positions with the symbol at s
+    # over all positions with the symbol at s
+    share = jnp.einsum("...r,...rs->...s", reading.weights, same.astype(reading.weights.dtype))
     copied = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), -jnp.inf)
     copied += jax.nn.log_sigmoid(-reading.copy_logit)[..., None]
     own = jnp.take_along_axis(written, sources, axis=-1)
@@ -388,9 +390,9 @@ def _with_copies(
 
 def _output_size(cell: Cell) -> int:
     params = jax.eval_shape(lambda key: cell.init(key, input_size=1), jax.random.key(0))
-    return jax.eval_shape(lambda params: cell.step(params, cell.initial_state(params), jnp.zeros(1))[1], params).shape[
-        -1
-    ]
+    x = jax.ShapeDtypeStruct((1,), jnp.float32)
+    _, y = jax.eval_shape(lambda params, x: cell.step(params, cell.initial_state(params), x), params, x)
+    return y.shape[-1]
 
 
 def _scan(step: Callable) -> Callable:

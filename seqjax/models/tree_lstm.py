@@ -27,7 +27,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax.arguments import IntLike, as_count, check_symbols, is_symbol, is_traced, where_defined
+from seqjax.arguments import IntLike, as_count, at_least, check_symbols, is_symbol, is_traced, where_defined
 from seqjax.by_value import by_value
 from seqjax.cells import LSTMState
 from seqjax.cells.contract import Params
@@ -180,7 +180,8 @@ def evaluate_forest(
         return jax.tree.map(lambda old, n: lax.dynamic_update_slice_in_dim(old, n, row * width, 0), states, new), None
 
     start = cell.initial_state(params, (rows * width + 1,))  # the last is the missing child
-    states, _ = lax.scan(step, start, (jnp.arange(rows), xs, children))
+    xs = at_least(xs, start.h.dtype)
+    states, _ = lax.scan(step, start, (jnp.arange(rows, dtype=jnp.int32), xs, children))
     return jax.tree.map(lambda leaf: leaf[:-1], states)
 
 

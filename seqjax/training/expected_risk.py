@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from seqjax.arguments import IntLike, check_setting, clip_lengths, within
+from seqjax.arguments import IntLike, at_least, check_setting, clip_lengths, within
 
 
 def edit_distance(
@@ -45,12 +45,13 @@ def edit_distance(
     for name, sequence in (("a", a), ("b", b)):
         if sequence.ndim != 1:
             raise ValueError(f"{name}: expected one axis, got the shape {sequence.shape}")
+    a, b = at_least(a, jnp.int32), at_least(b, jnp.int32)
     a_length, b_length = clip_lengths(a_length, a.shape[0]), clip_lengths(b_length, b.shape[0])
     columns = jnp.arange(b.shape[0] + 1, dtype=jnp.int32)
 
     def next_row(row: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
         i, symbol = step
-        c = jnp.minimum(row[1:] + 1, row[:-1] + (b != symbol))
+        c = jnp.minimum(row[1:] + 1, row[:-1] + jnp.where(b != symbol, 1, 0))
         c = jnp.concatenate([i[None], c])
         return jnp.where(i <= a_length, jax.lax.cummin(c - columns) + columns, row), None
 
@@ -112,7 +113,7 @@ def expected_risk(
         if array is not None and array.shape != log_probs.shape:
             raise ValueError(f"{name}: expected the shape {log_probs.shape} of log_probs, got {array.shape}")
     check_setting("sharpness", sharpness, lambda a: a > 0.0, "a number above 0")
-    risks = jax.lax.stop_gradient(risks)
+    risks = jax.lax.stop_gradient(at_least(risks, log_probs.dtype))
     if mask is None:
         return (jax.nn.softmax(sharpness * log_probs) * risks).sum(axis=-1)
     excluded = jnp.where(mask.any(axis=-1, keepdims=True), -jnp.inf, 0.0)  # a softmax over nothing would be NaN

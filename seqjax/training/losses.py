@@ -103,11 +103,11 @@ def mean_nll(
 
     Args and raises: see `token_nll`.
 
-    >>> mean_nll(jnp.zeros((2, 3, 8)), jnp.zeros((2, 3), int), jnp.arange(3) < jnp.array([[3], [1]])).round(4)
+    >>> mean_nll(jnp.zeros((2, 3, 8)), jnp.zeros((2, 3), int), jnp.arange(3)[None] < jnp.array([[3], [1]])).round(4)
     Array(2.0794, dtype=float32)
     """
     total, count = nll_sum_and_count(logits, targets, mask, label_smoothing=label_smoothing)
-    return total / jnp.maximum(count, 1)
+    return total / jnp.maximum(count, 1).astype(total.dtype)
 
 
 def perplexity(nll: Float[Array, "*B"] | float) -> Float[Array, "*B"]:

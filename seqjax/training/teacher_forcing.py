@@ -87,4 +87,4 @@ def inverse_sigmoid_decay(k: float) -> Callable[[int | Int[Array, ""]], Float[Ar
     """
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}")
-    return lambda step: 1 - k / (k + jnp.exp(step / k))
+    return lambda step: 1 - k / (k + jnp.exp(jnp.asarray(step, float) / k))

@@ -79,7 +79,7 @@ def test_large_cells_give_what_the_scan_gives(name, x64):
     cell, lengths = LARGE[name], jnp.arange(32) % (T + 1)
     (params, xs, state), weights = random_inputs(cell, 32)
     params = jax.tree.map(lambda leaf: leaf / 16, params)  # so that no gate is saturated
-    dirty = jnp.where((jnp.arange(T) < lengths[:, None])[..., None], xs, jnp.nan)
+    dirty = jnp.where((jnp.arange(T)[None] < lengths[:, None])[..., None], xs, jnp.nan)
     fused, scan = (make_loss(c, weights, lengths=lengths) for c in (cell, cell._replace(sequence=None)))
     for transform in (lambda loss: loss, gradients, gradients_of_gradients):
         result = jax.jit(transform(fused))(params, dirty, state)

@@ -14,6 +14,7 @@ from seqjax import decoding
 
 def general(alpha, reward, odd, log_prob, length):
     """Several penalties in one, so that they compile once."""
+    length = jnp.asarray(length, jnp.float32)
     return log_prob / ((5.0 + length) / 6.0) ** alpha + reward * length - odd * (length % 2)
 
 
@@ -147,8 +148,13 @@ def test_state_is_reordered_leaf_by_leaf_and_context_is_not():
         key = jax.random.fold_in(key, token)
         trace = trace.at[count].set(token)
         noise = (jax.random.key_data(key)[0] >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) % 256
-        logits = noise / 99.0 + context["bias"] + grid[count % 2, 0, 0] + 0.1 * trace.sum()
-        return logits, (count + 1, trace, key, (grid.at[count % 2].add(token / 3.0),))
+        logits = (
+            noise.astype(jnp.float32) / 99.0
+            + context["bias"]
+            + grid[count % 2, 0, 0]
+            + 0.1 * trace.sum().astype(jnp.float32)
+        )
+        return logits, (count + 1, trace, key, (grid.at[count % 2].add(token.astype(jnp.float32) / 3.0),))
 
     rows, length = 3, 3
     state = (
@@ -249,7 +255,7 @@ def test_coverage_penalty_ranks_what_is_finished():
 
     rows, length = 6, 3
     weights = oracles.random_weights(6, rows, vocabulary=4, sharpness=1.0)
-    context = {"weights": weights, "mask": jnp.arange(4) < jnp.array([4, 3, 2, 4, 1, 0])[:, None]}
+    context = {"weights": weights, "mask": jnp.arange(4)[None] < jnp.array([4, 3, 2, 4, 1, 0])[:, None]}
     penalty = decoding.gnmt_coverage(beta, attention, mask=lambda context: context["mask"])
     arguments = step, None, context, (oracles.zero_state(rows), jnp.full((rows, 4), 0.05))
     settings = {"bos": 0, "eos": 1, "max_length": length, "coverage_penalty": penalty, "n_best": 4}

@@ -22,7 +22,7 @@ def history(*tokens):
 
 
 def allowed(processor, *tokens, context=None, vocabulary=4):
-    logits = jnp.arange(vocabulary) - 9.0
+    logits = jnp.arange(vocabulary, dtype=jnp.float32) - 9.0
     processed = processor(context, history(*tokens), logits)
     stays = ~np.isneginf(processed)
     np.testing.assert_array_equal(processed[stays], logits[stays])

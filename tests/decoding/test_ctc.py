@@ -35,7 +35,7 @@ def test_loss_is_the_sum_over_all_paths(blank):
     for b, row in enumerate(labels):
         padded[b, : len(row)] = row
     # Nothing in the padding matters.
-    dirty = jnp.where((jnp.arange(frames) >= lengths[:, None])[..., None], jnp.nan, logits)
+    dirty = jnp.where((np.arange(frames) >= lengths[:, None])[..., None], jnp.nan, logits)
     losses = decoding.ctc_loss(
         dirty, jnp.array(lengths), jnp.array(padded), jnp.array([len(row) for row in labels]), blank=blank
     )
@@ -106,7 +106,7 @@ def test_gradient(x64):
 def test_greedy_search_collapses_the_best_path(seed, blank):
     logits = random_logits(seed, 4, 6, 3)
     lengths = np.array([6, 0, 3, 5])
-    dirty = jnp.where((jnp.arange(6) >= lengths[:, None])[..., None], jnp.nan, logits)
+    dirty = jnp.where((np.arange(6) >= lengths[:, None])[..., None], jnp.nan, logits)
     decoded = decoding.ctc_greedy_search(dirty, jnp.array(lengths), blank=blank, pad=-1)
     for b in range(4):
         log_probs = log_probs_of(logits[b, : lengths[b]])
@@ -121,7 +121,7 @@ def test_beam_of_everything_is_brute_force(blank):
     frames, vocabulary, n_best = 5, 3, 6
     logits = random_logits(2, 6, frames, vocabulary).at[0, 0, 1].set(-jnp.inf).at[1, 0, (blank + 1) % 3].set(-jnp.inf)
     lengths = np.array([5, 4, 3, 2, 1, 0])
-    dirty = jnp.where((jnp.arange(frames) >= lengths[:, None])[..., None], jnp.nan, logits)
+    dirty = jnp.where((np.arange(frames) >= lengths[:, None])[..., None], jnp.nan, logits)
     decoded = decoding.ctc_beam_search(dirty, jnp.array(lengths), beam_size=80, n_best=n_best, blank=blank, pad=-1)
     for b in range(6):
         probabilities = oracles.ctc_probabilities(log_probs_of(logits[b, : lengths[b]]), blank)

@@ -74,7 +74,7 @@ def test_threshold_gives_unbiased_estimates():
     decoded = draw(2, 3)
     phi, kappa = decoded.log_probs[:, :2], decoded.scores[:, 2:]
     weights = jnp.exp(phi) / -jnp.expm1(-jnp.exp(phi - kappa))
-    for values, of_sequence in ((1, lambda tokens: 1), (decoded.lengths[:, :2], len)):
+    for values, of_sequence in ((1, lambda tokens: 1), (decoded.lengths[:, :2].astype(jnp.float32), len)):
         estimates = np.asarray(jnp.sum(weights * values, axis=1), np.float64)
         expected = sum(prob * of_sequence(tokens) for tokens, prob in exact().items())
         assert abs(estimates.mean() - expected) < 4 * estimates.std() / np.sqrt(ROWS)

@@ -129,8 +129,10 @@ def test_without_transitions_each_step_is_a_softmax():
 def test_a_batch_of_one_step():
     params, scores, tags, _ = draw(5, np.float32)
     found = viterbi(params, scores[:, :1], jnp.ones(B, int))
-    np.testing.assert_array_equal(found.tags[:, 0], (scores[:, 0] + params.start + params.end).argmax(axis=-1))
-    expected = jax.nn.log_softmax(scores[:, 0] + params.start + params.end)
+    np.testing.assert_array_equal(
+        found.tags[:, 0], (scores[:, 0] + params.start[None] + params.end[None]).argmax(axis=-1)
+    )
+    expected = jax.nn.log_softmax(scores[:, 0] + params.start[None] + params.end[None])
     likelihoods = log_likelihood(params, scores[:, :1], tags[:, :1], jnp.ones(B, int))
     np.testing.assert_allclose(likelihoods, expected[np.arange(B), tags[:, 0]], rtol=1e-5)
 

@@ -124,8 +124,8 @@ def test_steps_equal_a_sequence_and_a_carried_state_goes_on(x64):
         return (whole, ys), (states, jnp.concatenate([first, jnp.stack(rest, axis=1)], axis=1))
 
     assert_close(*run(variables, xs))
-    states, _ = jax.eval_shape(model.apply, variables, xs)
-    from_step = jax.eval_shape(partial(model.init, method="step"), KEY, states, xs[:, 0])
+    states, _ = jax.eval_shape(model.apply, *jax.tree.map(jnp.float32, (variables, xs)))
+    from_step = jax.eval_shape(partial(model.init, method="step"), KEY, states, jnp.float32(xs[:, 0]))
     assert jax.tree.map(jnp.shape, from_step) == jax.tree.map(jnp.shape, variables)
 
 
@@ -257,7 +257,7 @@ def test_attend_owns_the_parameters_of_an_attention(x64):
     attention = local_predictive(additive(4, coverage=True), 2, size=2)
     attend, values, query = Attend(attention, query_size=2), random_xs(), jnp.ones((B, 2))
     lengths = jnp.asarray(LENGTHS)
-    variables = jax.eval_shape(lambda values: attend.init(KEY, values, lengths, method="remember"), values)
+    variables = jax.eval_shape(lambda values: attend.init(KEY, values, lengths, method="remember"), jnp.float32(values))
     shapes = {"query_kernel": (2, 4), "key_kernel": (F, 4), "bias": (4,), "score_kernel": (4,), "coverage_kernel": (4,)}
     expected = {"attention": shapes, "kernel": (2, 2), "position_kernel": (2,)}
     assert jax.tree.map(jnp.shape, variables["params"]["attention"]) == expected

@@ -51,8 +51,8 @@ def test_logits_equal_the_equations(variables, model):
         elif model.attention is None:
             z = valid.max(axis=0)
         else:
-            of = params["attend"]["attention"]
-            features = np.tanh(params["query"] @ of["query_kernel"] + valid @ of["key_kernel"] + of["bias"])
+            of, query = jax.tree.map(np.asarray, (params["attend"]["attention"], params["query"]))
+            features = np.tanh(query @ of["query_kernel"] + valid @ of["key_kernel"] + of["bias"])
             weights = np.exp(features @ of["score_kernel"])
             z = weights / weights.sum() @ valid
         expected.append(z @ params["output"]["kernel"] + params["output"]["bias"])
@@ -72,7 +72,7 @@ def test_padding_reaches_neither_result_nor_gradient(variables, model):
         return jnp.sum(model.apply(variables, xs, LENGTHS, method="classify") ** 2)
 
     xs = jnp.asarray(np.random.default_rng(1).normal(size=(B, T, 6)))
-    padding = (jnp.arange(T) >= LENGTHS[:, None])[..., None]
+    padding = (np.arange(T) >= np.asarray(LENGTHS)[:, None])[..., None]
     value_and_gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     expected = value_and_gradient(variables, xs)
     for content in (np.nan, np.inf, 1e300):

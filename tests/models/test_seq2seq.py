@@ -240,7 +240,7 @@ def test_the_bridge_hands_over_what_fits_and_maps_the_rest(x64):
             assert isinstance(mapped, LSTMState) == (decoder.cell is not gru.cell)
             for part, leaf in enumerate(jax.tree.leaves(mapped)):
                 dense = bridge[f"layer_{layer}_{part}"]
-                assert_close(leaf, np.tanh(features @ dense["kernel"] + dense["bias"]))
+                assert_close(leaf, np.tanh(features @ dense["kernel"] + dense["bias"][None]))
 
 
 # Scheduled sampling.

@@ -75,7 +75,7 @@ def test_contributions_sum_to_the_gradient_of_each_loss(name, x64):
     cell, params, xs = problem(name)
 
     def losses(ys):  # one a step, and no output without its own weight
-        return jnp.sum(jnp.sin(ys) * jnp.arange(1.0, 1 + ys.shape[-1]), axis=-1)
+        return jnp.sum(jnp.sin(ys) * jnp.arange(1.0, 1 + ys.shape[-1])[None], axis=-1)
 
     terms = gradient_contributions(cell, params, xs, losses)
     expected = jax.jit(jax.jacrev(lambda params: losses(seqjax.unroll(cell, params, xs)[1])))(params)
@@ -131,7 +131,7 @@ def test_gates_make_up_the_step():
     state = jax.tree.map(lambda leaf: leaf + 0.5, cell.initial_state(params, (2,)))
     found, (after, _) = gates(params, state, x), cell.step(params, state, x)
     assert list(found) == ["i", "f", "o"]
-    g = jnp.tanh((x @ params.input_kernel + state.h @ params.recurrent_kernel + params.bias)[:, 8:12])
+    g = jnp.tanh((x @ params.input_kernel + state.h @ params.recurrent_kernel + params.bias[None])[:, 8:12])
     np.testing.assert_allclose(after.c, found["f"] * state.c + found["i"] * g, atol=1e-6)
     np.testing.assert_allclose(after.h, found["o"] * jnp.tanh(after.c), atol=1e-6)
 

@@ -342,7 +342,7 @@ def test_a_state_may_hold_leaves_of_any_rank_and_type(x64):
     def step(params, state, x):
         memory = params * state["memory"] + x[..., :, None] * x[..., None, :]
         state = {"memory": memory, "count": state["count"] + 1}
-        return state, memory[..., 0] * state["count"][..., None]
+        return state, memory[..., 0] * state["count"][..., None].astype(memory.dtype)
 
     cell = seqjax.Cell(
         init=lambda key, *, input_size: jnp.ones(()),

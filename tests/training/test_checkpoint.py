@@ -117,7 +117,7 @@ def dropout_lstm_loss(params, carry, batch, key):
     """A stream through an LSTM with dropout on its outputs: everything that a resumed run could get wrong."""
     cell = seqjax.lstm(4)
     carry, ys = seqjax.unroll(cell, params, batch, initial_state=carry)
-    ys *= jax.random.bernoulli(key, 0.8, ys.shape)
+    ys *= jax.random.bernoulli(key, 0.8, ys.shape).astype(ys.dtype)
     return jnp.mean((ys - 0.1) ** 2), (carry, {})
 
 

@@ -49,7 +49,7 @@ def test_first_of_equal(words, repeats):
     words = words + [[0]] * (9 - len(words))
     expected = [word not in words[:k] for k, word in enumerate(words)]
     tokens, lengths = padded(words, 0)
-    noise = jnp.where(jnp.arange(N) < lengths[:, None], tokens, jnp.arange(9)[:, None])  # other padding in each
+    noise = jnp.where(jnp.arange(N)[None] < lengths[:, None], tokens, jnp.arange(9)[:, None])  # other padding in each
     np.testing.assert_array_equal(FIRST(tokens, lengths), expected)
     np.testing.assert_array_equal(FIRST(noise, lengths), expected)
 

@@ -73,7 +73,7 @@ def test_an_infinite_norm_clips_nothing():
 def test_a_step_that_is_not_finite_is_skipped_and_counted(bad_batch, finite_loss):
     def loss_fn(params, carry, batch, key):
         # The square root of zero is finite, its derivative is not: w[0] is 1, and the batch of "gradient alone" has -1.
-        root = jnp.sqrt(jnp.maximum(params["w"][0] * batch["w"][0] + 1.0, 0.0)) * (batch["w"][0] < 0)
+        root = jnp.sqrt(jnp.maximum(params["w"][0] * batch["w"][0] + 1.0, 0.0)) * jnp.where(batch["w"][0] < 0, 1.0, 0.0)
         return linear_loss(params, carry, batch, key)[0] + root, (carry + 1.0, {})
 
     optimizer = optax.adam(0.1)
