@@ -54,7 +54,7 @@ def recurrent(**options):
 
 
 def valid(lengths):
-    return jnp.arange(T)[None] < lengths[:, None]
+    return jnp.arange(T, dtype=lengths.dtype)[None] < lengths[:, None]
 
 
 CLASSIFIER = applied(Classifier(V, 3, recurrent(), embedding_size=4), SYMBOLS, LENGTHS)

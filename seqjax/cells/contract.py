@@ -61,12 +61,12 @@ class Cell(NamedTuple):
 
 
 def arrays_of(params: Params) -> Params:
-    """Replaces each parameter that wraps an array, such as an `nnx.Param`, by the array."""
+    """Replaces each parameter, which may be a NumPy array or wrap an array as `nnx.Param` does, by an array of JAX."""
 
     def is_parameter(node: Any) -> bool:
         return hasattr(node, "shape") and hasattr(node, "dtype")
 
-    return jax.tree.map(lambda node: jax.tree.leaves(node)[0], params, is_leaf=is_parameter)
+    return jax.tree.map(lambda node: jnp.asarray(jax.tree.leaves(node)[0]), params, is_leaf=is_parameter)
 
 
 def float_type(params: Params) -> Any:

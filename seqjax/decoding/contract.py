@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from seqjax.arguments import IntLike, as_count, as_int, at_least, is_traced, where_defined
 
@@ -76,7 +76,7 @@ def check_search(
     params: Params,
     context: Context,
     state: State,
-    bos: Array,
+    bos: IntLike | Array | np.ndarray,
     eos: int | None,
     max_length: int,
 ) -> tuple[int, int]:
@@ -188,7 +188,7 @@ def as_arguments(step: Step, processors: Sequence[Processor], **penalties: Calla
     return as_argument("step", step), chain, *others
 
 
-def first_tokens(bos: Int[Array, "*B"], shape: tuple[int, int]) -> Int32[Array, "B K"]:
+def first_tokens(bos: IntLike | Array | np.ndarray, shape: tuple[int, int]) -> Int32[Array, "B K"]:
     """Broadcasts `bos` to the `K` hypotheses of each of `B` examples."""
     return jnp.broadcast_to(jnp.asarray(bos, jnp.int32).reshape(-1, 1), shape)
 
@@ -252,7 +252,7 @@ def take(values: Shaped[Array, "*B N"], place: Int32[Array, "*B K"]) -> Shaped[A
     return jnp.take_along_axis(values, place, axis=-1, mode="promise_in_bounds")
 
 
-def _batch_size(context: Context, state: State, bos: Array) -> int:
+def _batch_size(context: Context, state: State, bos: IntLike | Array | np.ndarray) -> int:
     """Reads the batch size from the leaves of context and state (or from `bos`) and checks that they agree on it."""
     batch = None
     for name, tree in (("context", context), ("state", state)):
@@ -268,7 +268,7 @@ def _batch_size(context: Context, state: State, bos: Array) -> int:
     if not jnp.issubdtype(jnp.result_type(bos), jnp.integer):
         raise TypeError(f"bos: expected a token or an array of tokens, got one of type {jnp.result_type(bos)}")
     if batch is None and jnp.ndim(bos) == 1:
-        batch = (len(bos), "bos")
+        batch = (jnp.shape(bos)[0], "bos")
     if batch is None:
         raise ValueError(
             "bos: expected one token for each row, because context and state are empty, got a scalar: "

@@ -176,6 +176,7 @@ def _varying(tree: Any) -> Any:
 
     The gradient of a leaf that did not vary is thereby summed over the axis.
     """
+    tree = jax.tree.map(jnp.asarray, tree)
     axes = frozenset().union(*(jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves(tree)))
 
     def vary(leaf: Array) -> Array:
