@@ -286,7 +286,7 @@ def follow(
 ) -> Int32[Array, "B n L"]:
     """Reads the record backwards from step `t`, for hypotheses of `steps` tokens whose last ones are at `slots`."""
 
-    def back(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def back(i: int | Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         read, slots = carry
         step = t - 1 - i
         recorded = step < steps

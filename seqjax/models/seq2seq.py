@@ -257,15 +257,21 @@ class Seq2Seq(nn.Module):
         _, hidden = self.decoder(xs, initial_states=state.recurrent, deterministic=deterministic)
         context = weights = None
         if self.attention is not None:
-            alignment, steps = state.alignment, jnp.arange(inputs.shape[-1], dtype=jnp.int32)
-            assert alignment is not None
+            memory, alignment = encoded.memory, state.alignment
+            assert memory is not None and alignment is not None
+
+            def attend_at(attend: Attend, step: Array, query: Array) -> tuple[Array, Array]:
+                position = jnp.broadcast_to(step, alignment.position.shape)
+                return attend(memory, alignment._replace(position=position), query)
+
             attend_all = nn.vmap(
-                lambda attend, step, query: attend(encoded.memory, alignment._replace(position=step), query),
+                attend_at,
                 in_axes=(0, time),
                 out_axes=time,
                 variable_axes={"params": None},
                 split_rngs={"params": False},
             )
+            steps = jnp.arange(inputs.shape[-1], dtype=jnp.int32)
             context, weights = attend_all(self.attend, steps, hidden)
         return self._combine(context, weights, hidden, xs, None if noise is None else _with_time(noise))
 
