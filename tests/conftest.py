@@ -51,7 +51,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
-    """Skips a test in which another library converts types implicitly and JAX forbids it; optax's adam does."""
+    """Skips a test of what another library, such as optax's adam, or JAX itself cannot do in a strict mode."""
     try:
         return (yield)
     except jax.dtypes.TypePromotionError as error:
@@ -59,6 +59,10 @@ def pytest_runtest_call() -> Generator[None, None, None]:
         outside_jax = [file for file in files if not re.search(r"[/\\]site-packages[/\\]jax", file)]
         if library := re.search(r"[/\\]site-packages[/\\](optax|flax|keras)[/\\]", outside_jax[-1]):
             pytest.skip(f"{library[1]} converts types implicitly")
+        raise
+    except ValueError as error:
+        if str(error).startswith("zero-length scan is not supported in disable_jit() mode"):
+            pytest.skip(str(error))
         raise
 
 
@@ -79,7 +83,14 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def lowers() -> Callable[..., jax.export.Exported]:
+def jitted() -> None:
+    """Skips a test of what only `jit` does, such as compilation and donation, if JAX_DISABLE_JIT is set."""
+    if jax.config.jax_disable_jit:
+        pytest.skip("JAX_DISABLE_JIT is set")
+
+
+@pytest.fixture(scope="session")
+def lowers(jitted) -> Callable[..., jax.export.Exported]:
     """`lowers(function, *args, **kwargs)` fails unless the jitted function lowers for every accelerator."""
 
     def lower(function: Callable, *args, **kwargs) -> jax.export.Exported:
@@ -89,7 +100,7 @@ def lowers() -> Callable[..., jax.export.Exported]:
 
 
 @pytest.fixture(scope="session")
-def compilations() -> Callable[[], contextlib.AbstractContextManager[list[str]]]:
+def compilations(jitted) -> Callable[[], contextlib.AbstractContextManager[list[str]]]:
     """`with compilations() as compiled:` lists the name of whatever XLA compiles within the block.
 
     An operation outside `jit` compiles too, the first time that a shape is seen: make the inputs before the block.

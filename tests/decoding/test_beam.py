@@ -14,7 +14,7 @@ from seqjax import decoding
 
 def general(alpha, reward, odd, log_prob, length):
     """Several penalties in one, so that they compile once."""
-    length = jnp.asarray(length, jnp.float32)
+    length = length.astype(log_prob.dtype)
     return log_prob / ((5.0 + length) / 6.0) ** alpha + reward * length - odd * (length % 2)
 
 
@@ -64,7 +64,10 @@ def test_stopping_early_changes_nothing(penalty, beam_size, n_best, eos):
     function = PENALTIES[penalty]
     settings = {"eos": eos, "max_length": length, "n_best": n_best, "length_penalty": function, "pad": -1}
     decoded = search(weights, rows, bos=2, beam_size=beam_size, **settings)
-    plain = function if penalty != "mean" else lambda log_prob, length: log_prob / length
+
+    def plain(log_prob, length):
+        return log_prob / length if penalty == "mean" else function(np.float64(log_prob), np.int64(length))
+
     expected = [oracles.beam(oracles.row(weights, b), 2, eos, length, beam_size, n_best, plain) for b in range(rows)]
     assert_same(decoded, expected, pad=-1)
 

@@ -56,6 +56,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @partial(jax.jit, static_argnums=0)
 def attend(attention, params, values, lengths, alignment, query):
+    params, values, lengths, alignment, query = jax.tree.map(jnp.asarray, (params, values, lengths, alignment, query))
     return attention.attend(params, attention.remember(params, values, lengths), alignment, query)
 
 

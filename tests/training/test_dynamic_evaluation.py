@@ -30,7 +30,7 @@ def as_numpy(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def test_each_segment_is_scored_and_then_learned_from():
+def test_each_segment_is_scored_and_then_learned_from(jitted):
     step = make_dynamic_eval_step(loss_fn, learning_rate=0.01, decay=0.3, epsilon=0.1)
     state = DynamicEvalState(PARAMS, PARAMS, RMS, CARRY)
     trained, rms, carry = as_numpy(PARAMS), as_numpy(RMS), 0.0

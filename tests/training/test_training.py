@@ -159,7 +159,7 @@ def test_each_step_draws_from_its_own_key():
         assert metrics["draw"] == jax.random.uniform(jax.random.fold_in(jax.random.key(7), step))
 
 
-def test_buffers_are_donated_and_the_callers_arrays_survive():
+def test_buffers_are_donated_and_the_callers_arrays_survive(jitted):
     optimizer = optax.adam(0.1)
     params = {"w": jnp.ones(3), "b": jnp.array(0.0)}
     zero = jnp.array(0.0)
