@@ -136,8 +136,9 @@ def adapted_defaults(settings: Any) -> Mapping[str, Any]:
 
 
 def record(settings: Any) -> dict[str, Any]:
-    """Returns what a checkpoint records: the value of every field except the actions."""
-    return {f.name: getattr(settings, f.name) for f in fields(type(settings)) if f.declaration.kind != "action"}
+    """Returns what a checkpoint records: every field except the actions; infinity as text, because JSON lacks it."""
+    recorded = {f.name: getattr(settings, f.name) for f in fields(type(settings)) if f.declaration.kind != "action"}
+    return {name: "inf" if value == math.inf else value for name, value in recorded.items()}
 
 
 def from_record(settings: type[S], recorded: Mapping[str, Any]) -> S:
@@ -259,7 +260,7 @@ def _check_values(settings: Any) -> None:
 
 def _known(settings: type, recorded: Mapping[str, Any]) -> dict[str, Any]:
     known = {field.name for field in fields(settings) if field.declaration.kind != "action"}
-    return {name: value for name, value in recorded.items() if name in known}
+    return {name: math.inf if value == "inf" else value for name, value in recorded.items() if name in known}
 
 
 def _recorded(settings: type, given: Mapping[str, Any], script: str) -> dict[str, Any]:
