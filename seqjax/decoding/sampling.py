@@ -159,7 +159,6 @@ def _greedy_search(step, processors, params, context, state, bos, *, eos, max_le
         if processors:
             return token, predicted
         undefined = ~(largest < jnp.inf)
-        largest = jnp.where(jnp.isneginf(largest), 0.0, largest)  # no token is possible: all stay at -inf
         exponentials = jnp.exp(predicted.logits - largest[..., None])  # logsumexp would compute the maximum again
         normalizer = largest + jnp.log(jnp.sum(exponentials, axis=-1))
         return token, predicted._replace(normalizer=normalizer, shift=normalizer, undefined=undefined)
