@@ -12,7 +12,7 @@ class UsageError(ValueError):
 
 
 class Diverged(ArithmeticError):
-    """Raised if the numbers of a run are no longer finite; the message is one complete line."""
+    """Raised if training produces NaN or infinity; the message is one complete line."""
 
 
 @contextlib.contextmanager

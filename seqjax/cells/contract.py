@@ -73,7 +73,7 @@ def float_type(params: Params) -> Any:
     """Returns the dtype in which a cell computes: the widest of its parameters.
 
     Raises:
-      TypeError: if there is no parameter called `recurrent_kernel`, as in a plain tuple.
+      TypeError: if `params` has no field `recurrent_kernel`, for example if it is a plain tuple.
     """
     if not hasattr(params, "recurrent_kernel"):
         raise TypeError(f"params: expected the parameters that cell.init returns, got {jax.tree.structure(params)}")
@@ -85,7 +85,7 @@ def check_features(params: Params, x: Array) -> None:
     """Checks that an input has as many features as `params.input_kernel` has rows.
 
     Raises:
-      TypeError: if there is no such parameter, as in a plain tuple.
+      TypeError: if `params` has no field `input_kernel`, for example if it is a plain tuple.
       ValueError: if the two numbers differ.
     """
     float_type(params)

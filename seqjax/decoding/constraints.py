@@ -112,7 +112,7 @@ def trie(
       separator: the token between words; None to allow a single word only.
 
     Raises:
-      ValueError: if there are no words, if `eos` or the separator is outside the vocabulary, or if a word is empty or
+      ValueError: if `words` is empty, if `eos` or the separator is outside the vocabulary, or if a word is empty or
         contains `eos`, the separator or a token outside the vocabulary.
 
     >>> trie([[0, 1], [0]], 3, eos=2)

@@ -20,8 +20,8 @@ code that calls the search, because a new function compiles a new search. And pa
 reads from elsewhere, such as a module that it is a method of, is compiled into the search as a constant, and later
 updates of it have no effect.
 
-Logits that are NaN or plus infinity are no distribution. Outside `jit`, a search raises an error that names their rows.
-Under `jit`, the scores of these rows are NaN.
+If a step returns a logit that is NaN or plus infinity, a search raises an error that lists the affected rows. Under
+`jit`, the scores of these rows are NaN.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from seqjax.recurrence import bidirectional, unroll
 
 
 def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int, dtype: Any = jnp.float32) -> Float[Array, "*B V"]:
-    """Returns the one-hot vector of each of `V` = `size` symbols, and NaN for a number that is no symbol.
+    """Converts symbols from 0 to `V - 1`, with `V` = `size`, to one-hot vectors; any other number becomes NaN.
 
     >>> import jax.numpy as jnp
     >>> one_hot(jnp.array([1, 2]), 2)
@@ -30,7 +30,7 @@ def one_hot(symbols: Integer[Array | np.ndarray, "*B"], size: int, dtype: Any = 
 
 
 class Embedding(nn.Module):
-    """Looks up the vector of each symbol; a number that is no symbol has the vector NaN.
+    """Looks up the vector of each symbol; for a number out of range, the vector is NaN.
 
     Attributes:
       symbols: number of symbols, `V`.

@@ -73,7 +73,7 @@ def run(
     if xs.shape[1] == 0:
         return state, _over_all_steps(state, xs)
     args = kernels, state, restart, xs.astype(kernels[0].b.dtype), valid, resets
-    try:  # the comment below stands in the traceback of JAX, which raises the error later under jit
+    try:  # under jit, JAX raises the error later, with a traceback that shows the next line and its comment
         return _loop(equations, reverse, *args)  # no forward mode: use cell._replace(sequence=None)
     except TypeError as error:
         if "forward-mode" in str(error):
