@@ -85,7 +85,7 @@ def check_features(params: Params, x: Array) -> None:
     """Checks that an input has as many features as `params.input_kernel` has rows.
 
     Raises:
-      TypeError: if `params` has no field `input_kernel`, for example if it is a plain tuple.
+      TypeError: if `params` is not what `cell.init` returns, for example if it is a plain tuple.
       ValueError: if the two numbers differ.
     """
     float_type(params)

@@ -67,8 +67,8 @@ def ctc_loss(
     """Computes -log p(labels | x) of each row: never negative, and infinite for a row without an alignment.
 
     `N` labels need at least N frames, plus one for each pair of equal neighbours. The loss is infinite and its gradient
-    zero if there are too few frames, if the labels contain the blank or (under `jit`) a number out of range, or if every
-    alignment needs a symbol of probability 0. Average only over the alignable rows.
+    zero if there are too few frames, if the labels contain the blank or (under `jit`) a number out of range, or if
+    every alignment needs a symbol of probability 0. Average only over the alignable rows.
 
     Args:
       logits: logits of `V` symbols at each of `T` frames.
