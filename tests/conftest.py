@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import tempfile
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -51,18 +50,14 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
-    """Skips a test of what another library, such as optax's adam, or JAX itself cannot do in a strict mode."""
+    """Skips a test in which optax itself converts types implicitly, in one of three places, and JAX forbids it."""
     try:
         return (yield)
     except jax.dtypes.TypePromotionError as error:
-        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        outside_jax = [file for file in files if not re.search(r"[/\\]site-packages[/\\]jax", file)]
-        if library := re.search(r"[/\\]site-packages[/\\](optax|flax|keras)[/\\]", outside_jax[-1]):
-            pytest.skip(f"{library[1]} converts types implicitly")
-        raise
-    except ValueError as error:
-        if str(error).startswith("zero-length scan is not supported in disable_jit() mode"):
-            pytest.skip(str(error))
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        for place in "tree_bias_correction", "ctc_loss_with_forward_probs", "_reduce_on_plateau.py":
+            if place in trace:
+                pytest.skip(f"optax converts types implicitly, in {place}")
         raise
 
 

@@ -13,7 +13,7 @@ finite.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def _forward(
         return jnp.where(valid[:, None], x + after, alpha), exact
 
     first, rest = _time_major(scores, lengths)
-    alpha, exact = lax.scan(step, params.start[None] + first, rest)
+    alpha, exact = _scan(step, params.start[None] + first, rest)
     return jnp.where(lengths > 0, jax.nn.logsumexp(alpha + params.end[None], axis=-1), 0), exact.all()
 
 
@@ -171,10 +171,10 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
         tag = jnp.where(valid, jnp.argmax(alpha + params.transitions.T[tag], axis=-1), tag)
         return tag, tag
 
-    alpha, alphas = lax.scan(forward, params.start[None] + first, rest)
+    alpha, alphas = _scan(forward, params.start[None] + first, rest)
     alpha += params.end[None]
     last = jnp.argmax(alpha, axis=-1)
-    _, tags = lax.scan(back, last, (alphas, rest[1]), reverse=True)
+    _, tags = _scan(back, last, (alphas, rest[1]), reverse=True)
     tags = jnp.concatenate([tags, last[None]]).T
     valid = within(lengths, scores.shape[1])
     defined = jnp.all((jnp.max(scores, axis=-1) < jnp.inf) | ~valid, axis=1)
@@ -183,6 +183,14 @@ def viterbi(params: CRFParams, scores: Float[Array, "B T K"], lengths: Integer[A
         rows = np.flatnonzero(np.isnan(best)).tolist()
         raise ValueError(f"scores: expected numbers below infinity, got NaN or infinity in row(s) {rows}")
     return Viterbi(jnp.where(valid & defined[:, None], tags, 0), best)
+
+
+def _scan(step: Callable, start: Any, inputs: Any, reverse: bool = False) -> Any:
+    """Scans any number of steps; JAX cannot scan none while `jit` is disabled, as for a batch of one step."""
+    if jax.tree.leaves(inputs)[0].shape[0]:
+        return lax.scan(step, start, inputs, reverse=reverse)
+    with jax.disable_jit(False):
+        return lax.scan(step, start, inputs, reverse=reverse)
 
 
 def _time_major(scores: Array, lengths: Array) -> tuple[Array, tuple[Array, Array]]:
