@@ -12,6 +12,7 @@ from seqjax.arguments import check_symbols, clip_lengths, within
 from seqjax.cells.contract import Cell, State
 from seqjax.cells.regularization import variational_dropout
 from seqjax.layers.attention import Alignment, Attention, Memory, new_alignment, next_alignment
+from seqjax.layers.copying import with_copies
 from seqjax.layers.linen import Attend, Embedding, Recurrent
 
 
@@ -334,7 +335,8 @@ class Seq2Seq(nn.Module):
             logits = self.output(reading.features)
         if sources is None:
             return logits
-        return _with_copies(logits, reading, sources, self.source_size)
+        assert reading.weights is not None and reading.copy_logit is not None
+        return with_copies(logits, reading.weights, reading.copy_logit, sources, self.source_size)
 
     def _noise(self, batch_shape: tuple[int, ...]) -> Noise:
         def mask(size: int) -> Array:
@@ -362,36 +364,6 @@ class Bridge(nn.Module):
         names = [f"layer_{layer}_{part}" for part in range(len(leaves))]
         mapped = [nn.tanh(nn.Dense(x.shape[-1], name=name)(features)) for x, name in zip(leaves, names, strict=True)]
         return jax.tree.unflatten(structure, mapped)
-
-
-def _with_copies(
-    logits: Float[Array, "*B V"], reading: Reading, sources: Integer[Array, "*#B S"], size: int
-) -> Float[Array, "*B W"]:
-    """Computes the log-probabilities of the `W` symbols that can be generated or copied.
-
-    Only symbols of the source can be copied, so everything except a softmax is computed at its `S` positions, not `W`.
-    """
-    assert reading.copy_logit is not None and reading.weights is not None
-    written = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(reading.copy_logit)[..., None]
-    new = [(0, 0)] * (written.ndim - 1) + [(0, size - logits.shape[-1])]
-    written = jnp.pad(written, new, constant_values=-jnp.inf)
-
-    same = sources[..., :, None] == sources[..., None, :]
-    # over all positions with the symbol at s
-    share = jnp.einsum("...r,...rs->...s", reading.weights, same.astype(reading.weights.dtype))
-    copied = jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1.0)), -jnp.inf)
-    copied += jax.nn.log_sigmoid(-reading.copy_logit)[..., None]
-    own = jnp.take_along_axis(written, sources, axis=-1)
-    neither = jnp.isneginf(own) & jnp.isneginf(copied)  # where the gradient of logaddexp is NaN
-    both = jnp.where(neither, -jnp.inf, jnp.logaddexp(jnp.where(neither, 0, own), copied))
-
-    again = jnp.tril(same, -1).any(axis=-1)  # set each symbol once: repeats get indices that are out of range
-    places = jnp.where(again, size + jnp.arange(sources.shape[-1]), sources)
-
-    def put(row: Array, places: Array, values: Array) -> Array:
-        return row.at[places].set(values, mode="drop", unique_indices=True)
-
-    return jnp.vectorize(put, signature="(w),(s),(s)->(w)")(written, places, both)
 
 
 def _output_size(cell: Cell) -> int:

@@ -671,7 +671,7 @@ any_options = st.builds(Options, *[st.booleans()] * 4, st.sampled_from([None, 2]
 
 
 @given(entry=st.sampled_from(ENTRIES), options=any_options)
-@settings(max_examples=25, phases=[Phase.reuse, Phase.generate])  # an entry is as small as another
+@settings(max_examples=20, phases=[Phase.reuse, Phase.generate])  # an entry is as small as another
 def test_entries_drawn_from_the_matrix(entry, options, two_devices):
     check_anywhere(entry, options, two_devices)
 
