@@ -13,7 +13,8 @@ from seqjax.cells.fused.loop import Equations, Gates, Kernel, Step, run
 
 def _sequence(equations: Equations, params: Any, *args: Any, reverse: bool) -> tuple[Any, Array]:
     w, u, b = params
-    return run(equations, [Kernel(w, u, jnp.zeros(u.shape[1], u.dtype) if b is None else b)], *args, reverse=reverse)
+    bias = jnp.zeros_like(u[0]) if b is None else b  # on the devices that hold the kernel
+    return run(equations, [Kernel(w, u, bias)], *args, reverse=reverse)
 
 
 def _step(
