@@ -93,9 +93,10 @@ def check_search(
       ValueError: if a shape does not match, `max_length` is below 1 or `eos` is not a token.
     """
     as_count("max_length", max_length)
-    batch = _batch_size(context, state, bos)
-    context, state = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (context, state))
-    vocabulary, dtype = _check_step(step, params, context, state, batch)
+    batch = _rows_of_search(context, state, bos)
+    context, state = of_one((context, state))
+    token = jax.ShapeDtypeStruct((), jnp.int32)
+    vocabulary, dtype = _check_logits(check_step(step, params, context, state, batch, token=token))
     if eos is not None and not 0 <= eos < vocabulary:
         raise ValueError(f"eos: expected a token below {vocabulary}, the number of logits, got {eos}")
     logits = jax.eval_shape(lambda: at_least(jnp.zeros(vocabulary, dtype), jnp.float32))
@@ -105,8 +106,8 @@ def check_search(
             return processor(context, _no_history(max_length, eos), logits)
 
         got = jax.eval_shape(process, context, logits)
-        if _described(got) != _described(logits):
-            raise TypeError(f"processors[{place}]: expected it to return {_described(logits)}, got {_described(got)}")
+        if described(got) != described(logits):
+            raise TypeError(f"processors[{place}]: expected it to return {described(logits)}, got {described(got)}")
     return batch, vocabulary
 
 
@@ -252,10 +253,17 @@ def take(values: Shaped[Array, "*B N"], place: Int32[Array, "*B K"]) -> Shaped[A
     return jnp.take_along_axis(values, place, axis=-1, mode="promise_in_bounds")
 
 
-def _batch_size(context: Context, state: State, bos: IntLike | Array | np.ndarray) -> int:
-    """Reads the batch size from the leaves of context and state (or from `bos`) and checks that they agree on it."""
+def batch_size(**trees: Any) -> int | None:
+    """Reads the number of rows from all leaves of the named pytrees, None if there are no leaves.
+
+    Raises:
+      ValueError: if a leaf has no batch axis, or two leaves have different numbers of rows, or no row.
+
+    >>> batch_size(context=None, state={"h": jnp.zeros((2, 8))})
+    2
+    """
     batch = None
-    for name, tree in (("context", context), ("state", state)):
+    for name, tree in trees.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             leaf_name = name + jax.tree_util.keystr(path)
             if not jnp.ndim(leaf):
@@ -263,64 +271,99 @@ def _batch_size(context: Context, state: State, bos: IntLike | Array | np.ndarra
             batch = batch or (leaf.shape[0], leaf_name)
             if leaf.shape[0] != batch[0]:
                 raise ValueError(f"{leaf_name} has {leaf.shape[0]} rows but {batch[1]} has {batch[0]}")
-    if isinstance(bos, list | tuple):
-        raise TypeError(f"bos: expected a token or an array of tokens, got a {type(bos).__name__}")
-    if not jnp.issubdtype(jnp.result_type(bos), jnp.integer):
-        raise TypeError(f"bos: expected a token or an array of tokens, got one of type {jnp.result_type(bos)}")
-    if batch is None and jnp.ndim(bos) == 1:
-        batch = (jnp.shape(bos)[0], "bos")
-    if batch is None:
-        raise ValueError(
-            "bos: expected one token for each row, because context and state are empty, got a scalar: "
-            "nothing has a batch axis"
-        )
-    if jnp.shape(bos) not in ((), (batch[0],)):
-        raise ValueError(f"bos: expected a token or {batch[0]} tokens, one for each row, got shape {jnp.shape(bos)}")
-    if not batch[0]:
+    if batch is not None and not batch[0]:
         raise ValueError(f"{batch[1]}: expected at least one row, got none")
-    return batch[0]
+    return None if batch is None else batch[0]
 
 
-def _check_step(step: Step, params: Params, context: Context, state: State, batch: int) -> tuple[int, jnp.dtype]:
-    """Checks what the step returns for one hypothesis; returns the number and the type of its logits."""
+def of_one(tree: Any) -> Any:
+    """Returns the shapes and types of one row of a pytree with leading batch axes."""
+    return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), tree)
+
+
+def check_step(
+    step: Callable, params: Params, context: Context, state: State, batch: int, **last: jax.ShapeDtypeStruct
+) -> Any:
+    """Checks that a step returns a pair whose second part is a state of the same structure, shapes and types.
+
+    Args:
+      step: a function of one hypothesis.
+      params: its first argument.
+      context, state: shapes and types for one row, see `of_one`.
+      batch: number of rows, for the message.
+      last: the name of the last argument of the step, with its shape and type.
+
+    Returns:
+      The shapes and types of the first part.
+
+    Raises:
+      TypeError: if it is not such a pair, or structures or types differ.
+      ValueError: if shapes differ.
+    """
+    [(name, argument)] = last.items()
     try:
-        returned = jax.eval_shape(step, params, context, state, jax.ShapeDtypeStruct((), jnp.int32))
+        returned = jax.eval_shape(step, params, context, state, argument)
     except Exception as failure:
         failure.add_note(
-            f"step was called as step(params, context, state, token), for one hypothesis of a batch of {batch}: "
-            f"context {_described(context)}, state {_described(state)}, token int32[]. "
+            f"step was called as step(params, context, state, {name}), for one hypothesis of a batch of {batch}: "
+            f"context {described(context)}, state {described(state)}, {name} {described(argument)}. "
             "Each leaf of the context and the state passed to a search has a leading batch axis, which it removes."
         )
         raise
     if not (isinstance(returned, tuple) and len(returned) == 2):
-        raise TypeError(f"step: expected it to return the pair (logits, state), got {_described(returned)}")
-    logits, new_state = returned
-    if not (isinstance(logits, jax.ShapeDtypeStruct) and jnp.issubdtype(logits.dtype, jnp.floating)):
-        raise TypeError(f"step: expected it to return logits that are an array of floats, got {_described(logits)}")
-    if logits.ndim != 1 or not logits.size:
-        raise ValueError(f"step: expected it to return logits of the shape [V], got {_described(logits)}")
+        predicted = "logits" if name == "token" else "parameters"
+        raise TypeError(f"step: expected it to return the pair ({predicted}, state), got {described(returned)}")
+    predicted, new_state = returned
     if jax.tree.structure(new_state) != jax.tree.structure(state):  # type: ignore[operator]  # jaxlib ships no types
         raise TypeError(
             "step: expected it to return a state of the structure it was given, "
             f"{jax.tree.structure(state)}, got {jax.tree.structure(new_state)}"
         )
     for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(new_state), strict=True):
-        if _described(old) != _described(new):
+        if described(old) != described(new):
             error = ValueError if old.shape != new.shape else TypeError
             raise error(
                 f"step: expected it to keep the shape and type of state{jax.tree_util.keystr(path)}, "
-                f"{_described(old)}, got {_described(new)}"
+                f"{described(old)}, got {described(new)}"
             )
+    return predicted
+
+
+def described(tree: Any) -> str:
+    """Formats an array as float32[8], and a pytree of arrays as the tree of such strings."""
+    if isinstance(tree, jax.ShapeDtypeStruct):
+        return f"{tree.dtype}{list(tree.shape)}"
+    return str(jax.tree.map(described, tree)) if jax.tree.leaves(tree) else str(tree)
+
+
+def _rows_of_search(context: Context, state: State, bos: IntLike | Array | np.ndarray) -> int:
+    """Reads the batch size from the leaves of context and state, or from `bos`, and checks `bos`."""
+    batch = batch_size(context=context, state=state)
+    if isinstance(bos, list | tuple):
+        raise TypeError(f"bos: expected a token or an array of tokens, got a {type(bos).__name__}")
+    if not jnp.issubdtype(jnp.result_type(bos), jnp.integer):
+        raise TypeError(f"bos: expected a token or an array of tokens, got one of type {jnp.result_type(bos)}")
+    if batch is None and jnp.ndim(bos) == 1:
+        batch = batch_size(bos=bos)
+    if batch is None:
+        raise ValueError(
+            "bos: expected one token for each row, because context and state are empty, got a scalar: "
+            "nothing has a batch axis"
+        )
+    if jnp.shape(bos) not in ((), (batch,)):
+        raise ValueError(f"bos: expected a token or {batch} tokens, one for each row, got shape {jnp.shape(bos)}")
+    return batch
+
+
+def _check_logits(logits: Any) -> tuple[int, jnp.dtype]:
+    """Checks the logits of one hypothesis; returns their number and their type."""
+    if not (isinstance(logits, jax.ShapeDtypeStruct) and jnp.issubdtype(logits.dtype, jnp.floating)):
+        raise TypeError(f"step: expected it to return logits that are an array of floats, got {described(logits)}")
+    if logits.ndim != 1 or not logits.size:
+        raise ValueError(f"step: expected it to return logits of the shape [V], got {described(logits)}")
     return logits.size, logits.dtype
 
 
 def _no_history(max_length: int, eos: int | None) -> History:
     """Returns the history of a hypothesis that has emitted nothing."""
     return History(jnp.zeros(max_length, jnp.int32), jnp.int32(0), eos)
-
-
-def _described(tree: Any) -> str:
-    """Formats an array as float32[8], and a pytree of arrays as the tree of such strings."""
-    if isinstance(tree, jax.ShapeDtypeStruct):
-        return f"{tree.dtype}{list(tree.shape)}"
-    return str(jax.tree.map(_described, tree)) if jax.tree.leaves(tree) else str(tree)

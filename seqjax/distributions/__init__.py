@@ -1,0 +1,20 @@
+"""Output distributions: parameters from features, log-density, a draw, mean and quantiles, as pure functions."""
+
+from seqjax.distributions.bernoulli import bernoulli
+from seqjax.distributions.categorical import categorical
+from seqjax.distributions.contract import Distribution, mean_log_prob
+from seqjax.distributions.gaussian import gaussian
+from seqjax.distributions.handwriting import handwriting
+from seqjax.distributions.negative_binomial import negative_binomial
+from seqjax.distributions.student_t import student_t
+
+__all__ = [
+    "Distribution",
+    "bernoulli",
+    "categorical",
+    "gaussian",
+    "handwriting",
+    "mean_log_prob",
+    "negative_binomial",
+    "student_t",
+]
