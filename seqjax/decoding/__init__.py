@@ -1,4 +1,7 @@
-"""Searches for the most probable sequences of a model given as a step function; see `seqjax.decoding.contract`."""
+"""Searches for the most probable sequences of a model given as a step function; see `seqjax.decoding.contract`.
+
+`rollout` samples sequences of numbers.
+"""
 
 from seqjax.decoding.beam import beam_search
 from seqjax.decoding.constraints import (
@@ -26,6 +29,7 @@ from seqjax.decoding.processors import (
     top_p,
     typical,
 )
+from seqjax.decoding.rollout import Rollout, rollout
 from seqjax.decoding.sampling import greedy_search, sample
 from seqjax.decoding.stochastic import stochastic_beam_search
 
@@ -34,6 +38,7 @@ __all__ = [
     "Decoded",
     "History",
     "LanguageModel",
+    "Rollout",
     "ban",
     "beam_search",
     "ctc_beam_search",
@@ -56,6 +61,7 @@ __all__ = [
     "no_penalty",
     "no_repeat_ngram",
     "repetition_penalty",
+    "rollout",
     "sample",
     "stochastic_beam_search",
     "temperature",

@@ -2,7 +2,7 @@
 
 from seqjax.distributions.bernoulli import bernoulli
 from seqjax.distributions.categorical import categorical
-from seqjax.distributions.contract import Distribution, mean_log_prob
+from seqjax.distributions.contract import Distribution, mean_log_likelihood
 from seqjax.distributions.gaussian import gaussian
 from seqjax.distributions.handwriting import handwriting
 from seqjax.distributions.negative_binomial import negative_binomial
@@ -14,7 +14,7 @@ __all__ = [
     "categorical",
     "gaussian",
     "handwriting",
-    "mean_log_prob",
+    "mean_log_likelihood",
     "negative_binomial",
     "student_t",
 ]

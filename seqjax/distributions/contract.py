@@ -45,7 +45,7 @@ class Distribution(NamedTuple):
     rescale: Callable[[Parameters, Float[Array, "*B"]], Parameters] | None  # of the value times a factor; None: no unit
 
 
-def mean_log_prob(
+def mean_log_likelihood(
     distribution: Distribution,
     features: Float[Array, "*B F"],
     values: Num[Array, "..."],
@@ -61,7 +61,7 @@ def mean_log_prob(
 
     >>> from seqjax.distributions import bernoulli
     >>> features, values = jnp.zeros((3, 1)), jnp.array([0.0, 1.0, jnp.nan])
-    >>> mean_log_prob(bernoulli(), features, values, jnp.array([True, True, False])).round(4)  # -ln 2
+    >>> mean_log_likelihood(bernoulli(), features, values, jnp.array([True, True, False])).round(4)  # -ln 2
     Array(-0.6931, dtype=float32)
     """
     of_value = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
