@@ -66,6 +66,8 @@ def figure(value: float) -> str:
 
 
 def _arrow(result: Mapping[str, Any], measure: str) -> str:
+    if measure in result.get("ideal", {}):
+        return f"→ {result['ideal'][measure]:g}"
     return "↑" if measure in result["higher_is_better"] else "↓"
 
 

@@ -1,6 +1,7 @@
 """A task: the functions and numbers that the training loop needs from a script. They use no file, clock or flag."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -46,6 +47,7 @@ class Test(NamedTuple):
     scores: Callable[[Any], dict[str, float]]  # params -> scores
     baselines: Callable[[], dict[str, float]]  # the same measures for other models
     higher_is_better: tuple[str, ...] = ()  # the measures for which higher is better
+    ideal: Mapping[str, float] = MappingProxyType({})  # the best value of a measure that can be too low or too high
 
 
 class Task(NamedTuple):

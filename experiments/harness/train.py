@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -99,7 +100,8 @@ def train(task: Task, config: Any, script: str) -> Path:
         baselines = task.test.baselines()
     print(f"\nAfter {minutes:.1f} minutes of training, on the test set:")
     paths = run_folder / "result.json", config.record
-    report(task.title, progress["command"], minutes, scores, baselines, task.test.higher_is_better, *paths)
+    title, command, test = task.title, progress["command"], task.test
+    report(title, command, minutes, scores, baselines, test.higher_is_better, *paths, ideal=test.ideal)
     print(f"The run folder is {run_folder}")
     return run_folder
 
@@ -112,6 +114,7 @@ def report(
     baselines: Mapping[str, float],
     higher_is_better: Sequence[str],
     *paths: str | Path | None,
+    ideal: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Prints a result and writes it to each path that is not None."""
     result = {
@@ -122,14 +125,14 @@ def report(
         "scores": scores,
         "baselines": baselines,
         "higher_is_better": list(higher_is_better),
-    }
+    } | ({"ideal": dict(ideal)} if ideal else {})
     for path in paths:
         if path is not None:
             folder.write(Path(path), json.dumps(result, indent=1, allow_nan=False) + "\n")
     for name, value in {**scores, **baselines}.items():
         measure = name.partition(", ")[0]
-        direction = "higher" if measure in higher_is_better else "lower"
-        print(f"  {figure(value):>8}  {name} ({direction} is better)")
+        best = f"{ideal[measure]:g}" if measure in ideal else "higher" if measure in higher_is_better else "lower"
+        print(f"  {figure(value):>8}  {name} ({best} is {'ideal' if measure in ideal else 'better'})")
 
 
 def _train(

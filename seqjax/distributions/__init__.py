@@ -2,7 +2,7 @@
 
 from seqjax.distributions.bernoulli import bernoulli
 from seqjax.distributions.categorical import categorical
-from seqjax.distributions.contract import Distribution, mean_log_likelihood
+from seqjax.distributions.contract import Distribution, mean_log_likelihood, parameters_of
 from seqjax.distributions.gaussian import gaussian
 from seqjax.distributions.handwriting import handwriting
 from seqjax.distributions.negative_binomial import negative_binomial
@@ -16,5 +16,6 @@ __all__ = [
     "handwriting",
     "mean_log_likelihood",
     "negative_binomial",
+    "parameters_of",
     "student_t",
 ]

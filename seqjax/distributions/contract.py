@@ -45,19 +45,34 @@ class Distribution(NamedTuple):
     rescale: Callable[[Parameters, Float[Array, "*B"]], Parameters] | None  # of the value times a factor; None: no unit
 
 
+def parameters_of(
+    distribution: Distribution, features: Float[Array, "*B F"], scale: Float[Array, "*#B"] | None = None
+) -> Parameters:
+    """Returns the parameters of the distribution of a value that is measured in units of `scale`, if it has a unit.
+
+    >>> from seqjax.distributions import gaussian
+    >>> parameters_of(gaussian(), jnp.array([2.0, 0.0]), scale=jnp.array(10.0)).mean
+    Array(20., dtype=float32)
+    """
+    parameters = distribution.parameters(features)
+    return parameters if scale is None or distribution.rescale is None else distribution.rescale(parameters, scale)
+
+
 def mean_log_likelihood(
     distribution: Distribution,
     features: Float[Array, "*B F"],
     values: Num[Array, "..."],
     valid: Bool[Array, "*B"],
+    scale: Float[Array, "*#B"] | None = None,
 ) -> Float[Array, ""]:
     """Computes the mean log-density of the valid values, 0 if there are none.
 
     Args:
       distribution: the family.
-      features: what the model predicts for each value.
+      features: what the model predicts for each value; anything where it is not valid, also NaN.
       values: one value for each place of the batch; anything where it is not valid, also NaN.
       valid: true where a value counts.
+      scale: unit of the values, see `parameters_of`.
 
     >>> from seqjax.distributions import bernoulli
     >>> features, values = jnp.zeros((3, 1)), jnp.array([0.0, 1.0, jnp.nan])
@@ -65,7 +80,7 @@ def mean_log_likelihood(
     Array(-0.6931, dtype=float32)
     """
     of_value = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
-    parameters = distribution.parameters(jnp.where(valid[..., None], features, 0))
+    parameters = parameters_of(distribution, jnp.where(valid[..., None], features, 0), scale)
     nats = distribution.log_prob(parameters, jnp.where(of_value, values, 0))
     return jnp.sum(jnp.where(valid, nats, 0)) / jnp.maximum(valid.sum(), 1)
 

@@ -1,4 +1,4 @@
-"""Negative log-likelihood of discrete sequences with padding, and the units in which it is reported.
+"""Negative log-likelihood of discrete sequences with padding, its units, and the loss of quantiles.
 
 Padding contributes neither value nor gradient, even if it holds NaN or infinity. Means are taken over the valid
 positions, never over the padded length. For an exact mean over many batches, add up the sums and the counts
@@ -144,3 +144,30 @@ def _check(logits: Array, targets: Array, mask: Array | None, label_smoothing: f
     if mask is not None and mask.shape != targets.shape:
         raise ValueError(f"mask: expected the shape {targets.shape} of targets, got {mask.shape}")
     check_setting("label_smoothing", label_smoothing, lambda a: 0.0 <= a < 1.0, "a number in [0, 1)")
+
+
+def pinball(
+    quantiles: Float[Array, "*B Q"],
+    targets: Float[Array, "*B"],
+    probabilities: Float[Array, " Q"],
+    mask: Bool[Array, "*B"] | None = None,
+) -> Float[Array, ""]:
+    """Computes the mean loss of predicted quantiles, 0 if the mask is nowhere true.
+
+    Koenker and Bassett (1978), with the difference `u` of a target and the prediction of its quantile at probability p:
+
+        loss = max(p u, (p - 1) u)
+
+    Args:
+      quantiles: predictions of the `Q` quantiles of each target.
+      targets: observed values, anything in the padding.
+      probabilities: the probability of each quantile.
+      mask: true at valid positions; None if all are valid.
+
+    >>> pinball(jnp.array([[0.0, 3.0]]), jnp.array([1.0]), jnp.array([0.5, 0.9]))  # the mean of 0.5 and 0.2
+    Array(0.35, dtype=float32)
+    """
+    valid = jnp.ones(targets.shape, bool) if mask is None else mask
+    difference = jnp.where(valid, targets, 0)[..., None] - jnp.where(valid[..., None], quantiles, 0)
+    losses = jnp.maximum(probabilities * difference, (probabilities - 1) * difference).mean(axis=-1)
+    return jnp.sum(jnp.where(valid, losses, 0)) / jnp.maximum(valid.sum(), 1)

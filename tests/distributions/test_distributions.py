@@ -309,6 +309,7 @@ def test_what_is_not_valid_reaches_neither_the_mean_nor_its_gradient(name):
     family, rng = FAMILIES[name], np.random.default_rng(7)
     features = jnp.asarray(rng.normal(0, 1, (2, 3, family.num_features)), jnp.float32)
     values, valid = some_values(name, rng, (2, 3)), jnp.array([[True, True, False], [True, False, False]])
+
     loss = jax.value_and_grad(lambda features, values: mean_log_likelihood(family, features, values, valid))
     expected = loss(features, values)
     spoiled = jnp.where(valid[..., None], features, jnp.nan)

@@ -87,6 +87,10 @@ MISTAKES = [  # script, arguments, what the line names beside the first argument
     ("seq2seq", ["--dataset=listops"], "expected"),
     ("tag", ["--dataset=listops"], "expected"),
     ("tree", ["--batch_size=1000000000"], "(the training expressions)"),
+    ("forecast", ["--csv=MISSING"], "No such file"),
+    ("forecast", ["--csv=SHORT"], "expected the columns ds, y"),
+    ("forecast", ["--horizon=0"], "expected at least 1"),
+    ("forecast", ["--dataset=listops"], "expected the features unique_id, ds and y"),
     ("long_memory", ["--length=5"], "expected at least 10"),
     ("long_memory", ["--length=50", "--problem=rows"], "only for synthetic problems"),
 ]

@@ -1,0 +1,1 @@
+"""Time series: airline passengers, daily prices, an electrocardiogram, sunspots and carbon dioxide."""

@@ -1,0 +1,1 @@
+"""What the script `forecast` does to series: transformation, calendar, windows, scores."""
