@@ -25,6 +25,7 @@ DEFAULT_RUNS = {
     "classify": "classify_tweets",
     "language_model": "language_model_press",
     "long_memory": "long_memory",
+    "pixels": "pixels",
     "seq2seq": "cmudict_short",
     "tag": "tag",
     "tree": "tree",

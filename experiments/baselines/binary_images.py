@@ -56,8 +56,8 @@ def frequency_bits_per_pixel(train: Images, test: Images, template: Template) ->
     This is the model of the JBIG standards (Langdon and Rissanen 1981). Half an occurrence is added to each count.
 
     >>> train = np.array([[[0, 1, 0, 1]]], np.uint8)
-    >>> frequency_bits_per_pixel(train, train, ((0, -1),))  # ink follows 0 with probability 5/6, 1 with 1/4
-    0.3...
+    >>> round(frequency_bits_per_pixel(train, train, ((0, -1),)), 3)  # ink follows 0 with probability 5/8, 1 with 1/4
+    0.797
     """
     counts = _counts(train, template)
     ink = (counts[1] + 0.5) / (counts.sum(axis=0) + 1)
