@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -43,7 +44,6 @@ class PixelStream(nn.Module):
       num_features: number of features, `F`, of the output distribution of a pixel; see `seqjax.distributions`.
       dropout_rate: rate of `seqjax.variational_dropout` on the outputs of `recurrent`.
 
-    >>> import jax
     >>> import seqjax
     >>> model = PixelStream(2, 3, Recurrent(seqjax.gru(hidden_size=8)))
     >>> pixels = jnp.array([[0, 1, 1, 0, 0, 1]])
@@ -101,17 +101,17 @@ class PixelStream(nn.Module):
         return PixelState(recurrent, canvas, jnp.zeros(batch_shape, jnp.int32))
 
     def step(self, state: PixelState, pixel: Num[Array, "*B"]) -> tuple[PixelState, Float[Array, "*B F"]]:
-        """Draws the last pixel and returns the new state and the features of the next one.
+        """Records the previous pixel and returns the new state and the features of the next one.
 
         Args:
           state: the state.
-          pixel: the pixel before the one to predict. At the first step, there is none, and this can be any number.
+          pixel: the previous pixel; any number at the first step, where there is none.
 
         After the last pixel, the features are NaN.
         """
         canvas, place = state.canvas, state.place
-        drawn = jnp.arange(canvas.shape[-1]) == place[..., None] - 1
-        canvas = jnp.where(drawn, pixel[..., None].astype(canvas.dtype), canvas)
+        is_last = jax.nn.one_hot(place - 1, canvas.shape[-1], dtype=bool)  # false everywhere if there is none
+        canvas = jnp.where(is_last, pixel[..., None].astype(canvas.dtype), canvas)
         around = jnp.asarray(neighbours(self.height, self.width, self.reach))[place]
         known = jnp.take_along_axis(_framed(canvas), around, axis=-1)
         x = self._embed(known, self._positions()[place])
@@ -121,10 +121,11 @@ class PixelStream(nn.Module):
 
     def _positions(self) -> Float[Array, "T E"]:
         """Returns the embedding of each position."""
-        return (self.rows[:, None] + self.columns).reshape(-1, self.embedding_size)
+        return (self.rows[:, None] + self.columns[None]).reshape(-1, self.embedding_size)
 
     def _embed(self, known: Float[Array, "... K"], positions: Float[Array, "... E"]) -> Float[Array, "... E"]:
-        return nn.relu(self.embed(known) + positions)
+        features = self.embed(known)
+        return nn.relu(features + jnp.broadcast_to(positions, features.shape))
 
     def _features(self, ys: Float[Array, "... H"], xs: Float[Array, "... E"]) -> Float[Array, "... F"]:
         return self.output(nn.relu(self.combine(jnp.concatenate([ys, xs], axis=-1))))
