@@ -161,6 +161,19 @@ def test_sheet_shows_what_is_given_in_black_and_what_is_drawn_in_blue(tmp_path):
         assert (np.abs(shown - colour).max(-1) < 0.01).sum() > 1000
 
 
+def test_drawing_continues_what_is_given():
+    model = pixels.make_model(pixels.Settings(hidden_size=4, reach=1), 3, 4)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 12)))
+    given = np.array([[0, 1, 0, 0, 1], [1, 0, 0, 1, 0]], np.uint8)
+    draw = pixels.make_draw(model)
+    drawn = draw(params, jax.random.key(1), given, 8)
+    assert drawn.shape == (2, 8, 3, 4) and set(drawn.flat) == {0, 1}
+    assert len({image.tobytes() for image in drawn[0]}) > 4
+    np.testing.assert_array_equal(drawn.reshape(2, 8, 12)[..., :5], np.repeat(given[:, None], 8, axis=1))
+    params["params"]["output"]["bias"] = jnp.array([50.0])  # ink everywhere
+    assert draw(params, jax.random.key(1), given, 8).reshape(2, 8, 12)[..., 5:].all()
+
+
 def test_text_of_images():
     images = np.zeros((2, 4, 3), np.uint8)
     images[0, 0, 0] = images[0, 1, 1] = images[1, 2, 2] = images[1, 3, 2] = 1
