@@ -1,4 +1,4 @@
-"""Data: vocabularies, batches of streams and of length-bucketed pairs, and readers for files and TFDS data sets."""
+"""Data: vocabularies, batches of streams and of length-bucketed pairs, drawings, readers for files and TFDS data."""
 
 from seqjax.data.buckets import (
     Bucket,
@@ -12,6 +12,7 @@ from seqjax.data.labelled import LabelledSplits, read_labelled_dataset, read_lab
 from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
+from seqjax.data.strokes import Drawing, DrawingSplits, read_drawing_dataset, read_ndjson, to_movements, to_points
 from seqjax.data.tags import TaggedSentence, TagSplits, read_tag_dataset
 from seqjax.data.text import TextSplits, read_text_dataset, read_text_file, split_text
 from seqjax.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, CharVocabulary, SymbolVocabulary
@@ -25,6 +26,8 @@ __all__ = [
     "UNKNOWN",
     "Bucket",
     "CharVocabulary",
+    "Drawing",
+    "DrawingSplits",
     "LabelledSplits",
     "Lexicon",
     "PairBatch",
@@ -42,8 +45,10 @@ __all__ = [
     "make_lexicon",
     "pair_batch",
     "pair_batches_per_epoch",
+    "read_drawing_dataset",
     "read_labelled_dataset",
     "read_labelled_folder",
+    "read_ndjson",
     "read_pair_dataset",
     "read_tag_dataset",
     "read_text_dataset",
@@ -52,4 +57,6 @@ __all__ = [
     "split_labelled",
     "split_text",
     "stream_batch",
+    "to_movements",
+    "to_points",
 ]

@@ -6,6 +6,7 @@ from seqjax.distributions.contract import Distribution, mean_log_likelihood, par
 from seqjax.distributions.gaussian import gaussian
 from seqjax.distributions.handwriting import handwriting
 from seqjax.distributions.negative_binomial import negative_binomial
+from seqjax.distributions.sketch import sketch
 from seqjax.distributions.student_t import student_t
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "mean_log_likelihood",
     "negative_binomial",
     "parameters_of",
+    "sketch",
     "student_t",
 ]

@@ -1,0 +1,1 @@
+"""The strokes of Chinese characters, in the order of writing."""
