@@ -12,6 +12,16 @@ from seqjax.data.labelled import LabelledSplits, read_labelled_dataset, read_lab
 from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
+from seqjax.data.stroke_batches import (
+    Frame,
+    StrokeBatch,
+    Strokes,
+    dequantize,
+    evaluation_stroke_batches,
+    fit_frame,
+    gather_strokes,
+    stroke_batch,
+)
 from seqjax.data.strokes import Drawing, DrawingSplits, read_drawing_dataset, read_ndjson, to_movements, to_points
 from seqjax.data.tags import TaggedSentence, TagSplits, read_tag_dataset
 from seqjax.data.text import TextSplits, read_text_dataset, read_text_file, split_text
@@ -28,19 +38,26 @@ __all__ = [
     "CharVocabulary",
     "Drawing",
     "DrawingSplits",
+    "Frame",
     "LabelledSplits",
     "Lexicon",
     "PairBatch",
     "PairSplits",
     "StreamBatch",
+    "StrokeBatch",
+    "Strokes",
     "SymbolVocabulary",
     "TagSplits",
     "TaggedSentence",
     "TextSplits",
     "WordBatch",
     "batches_per_epoch",
+    "dequantize",
     "evaluation_batches",
     "evaluation_pair_batches",
+    "evaluation_stroke_batches",
+    "fit_frame",
+    "gather_strokes",
     "make_buckets",
     "make_lexicon",
     "pair_batch",
@@ -57,6 +74,7 @@ __all__ = [
     "split_labelled",
     "split_text",
     "stream_batch",
+    "stroke_batch",
     "to_movements",
     "to_points",
 ]
