@@ -71,9 +71,9 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
     components: int = setting(20, "Number of Gaussians in the mixture.", at_least=1)
     buckets: int = setting(3, "Maximum number of padded lengths; drawings of similar length share one.", at_least=1)
     sample_only: bool = action(False, "Only draw, with the newest checkpoint in --run_folder.")
-    prefix: str | None = action(None, "Drawing whose first strokes are continued, with --sample_only.")
+    prefix: str | None = action(None, "Drawing whose first strokes the model continues.")
     prefix_strokes: int = action(2, "Number of strokes of --prefix that are given.", at_least=1)
-    strokes: int | None = action(None, "Number of strokes to draw, with --sample_only and --condition=strokes.")
+    strokes: int | None = action(None, "Number of strokes to draw, with --condition=strokes.", at_least=1)
     drawings: int = option(36, "Number of drawings to draw.", at_least=1)
     points: int = option(250, "Maximum number of points in a drawing.", at_least=1)
     bias: float = option(0.5, "0 to sample from the model; larger numbers make probable movements more frequent.")
@@ -305,24 +305,26 @@ def read_splits(settings: Settings) -> data.DrawingSplits:
         return splits
 
 
-def read_prefix(settings: Settings, splits: data.DrawingSplits) -> np.ndarray | None:
-    """Returns the points of the strokes that are given."""
+def read_prefix(settings: Settings, splits: data.DrawingSplits) -> data.Drawing | None:
+    """Returns the drawing whose first strokes are given, if there is one."""
     if settings.prefix is None:
         return None
-    found = [drawing.points for part in splits for drawing in part if settings.prefix in (drawing.key, drawing.name)]
-    if not found:
-        raise UsageError(f"--prefix={settings.prefix}: expected the name of a drawing in the data, found none")
-    ends = np.flatnonzero(found[0][:, 2]) + 1
-    if settings.prefix_strokes >= len(ends):
-        raise UsageError(
-            f"--prefix_strokes={settings.prefix_strokes}: expected fewer than the {len(ends)} strokes "
-            f"of --prefix={settings.prefix}"
-        )
-    return found[0][: ends[settings.prefix_strokes - 1]]
+    for drawing in (drawing for part in splits for drawing in part):
+        if settings.prefix in (drawing.key, drawing.name):
+            if settings.prefix_strokes < count_strokes(drawing.points):
+                return drawing
+            raise UsageError(
+                f"--prefix_strokes={settings.prefix_strokes}: expected fewer than the "
+                f"{count_strokes(drawing.points)} strokes of --prefix={settings.prefix}"
+            )
+    raise UsageError(f"--prefix={settings.prefix}: expected the name of a drawing in the data, found none")
 
 
-def write_sheet(run_folder: Path, settings: Settings, splits: data.DrawingSplits, prefix: np.ndarray | None) -> None:
-    """Draws with the newest checkpoint of a run; with matplotlib, writes `sheet.png` and `sheet.svg`."""
+def write_sheet(run_folder: Path, settings: Settings, test: Sequence[data.Drawing], begun: data.Drawing | None) -> None:
+    """Draws with the newest checkpoint of a run; with matplotlib, writes `sheet.png` and `sheet.svg`.
+
+    Beside what the model draws are drawings of the test set, or the one that it continued.
+    """
     newest = folder.newest(run_folder, "draw")
     folder.announce_damage(newest)
     x, y, unit, grid = newest.metadata["frame"]
@@ -332,23 +334,26 @@ def write_sheet(run_folder: Path, settings: Settings, splits: data.DrawingSplits
     params = jax.eval_shape(pen.model.init, jax.random.key(0), jnp.zeros((1, 1, 4)), jnp.ones(1, int), classes)
     params = checkpoint.restore(newest, params, part=".params")
 
-    alike = [drawing.points for drawing in splits.test if settings.strokes in (None, count_strokes(drawing.points))]
-    order = np.random.default_rng(settings.seed).permutation(len(alike))[: settings.drawings]
-    real = [alike[number] for number in order]
-    counts = [
-        settings.strokes or count_strokes(splits.test[n % len(splits.test)].points) for n in range(settings.drawings)
+    name = Path(settings.ndjson).name if settings.ndjson else settings.dataset
+    title, real, given = f"{name}: by the model, with bias {settings.bias:g}, and real", "real, from the test set", None
+    shown = [
+        test[number] for number in np.random.default_rng(settings.seed).permutation(len(test))[: settings.drawings]
     ]
-    drawn = make_artist(pen, settings)(params, jax.random.key(settings.seed), counts, prefix)
+    if begun is not None:
+        real, shown = "real", [begun]
+        given = begun.points[: np.flatnonzero(begun.points[:, 2])[settings.prefix_strokes - 1] + 1]
+    elif settings.strokes is not None:
+        alike = [drawing for drawing in test if count_strokes(drawing.points) == settings.strokes]
+        shown = alike[: settings.drawings]
+    counts = [settings.strokes or count_strokes(shown[n % len(shown)].points) for n in range(settings.drawings)]
+    drawn = make_artist(pen, settings)(params, jax.random.key(settings.seed), counts, given)
     if folder.plots_are_possible():
         from seqjax.stroke_plots import drawing_sheet
 
-        heading = f"drawn by the model (bias {settings.bias:g})"
-        groups = {heading: drawn} | ({"real, from the test set": real} if real else {})
-        figure = drawing_sheet(
-            groups, title=f"drawings, {settings.ndjson or settings.dataset}", given=0 if prefix is None else len(prefix)
-        )
+        groups = {"drawn by the model": drawn, real: [drawing.points for drawing in shown]}
+        figure = drawing_sheet(groups, title=title, given=0 if given is None else len(given))
         figure.savefig(run_folder / "sheet.png", dpi=150)
-        figure.savefig(run_folder / "sheet.svg")
+        figure.savefig(run_folder / "sheet.svg", metadata={"Date": None})
         print(f"{len(drawn)} drawings are in {run_folder / 'sheet.png'} and sheet.svg")
 
 
@@ -358,13 +363,12 @@ def main(settings: Settings) -> None:
     if settings.sample_only:
         folder.newest(settings.run_folder, "draw")
     splits = read_splits(settings)
-    prefix = read_prefix(settings, splits)
-    run_folder = (
-        Path(settings.run_folder or "")
-        if settings.sample_only
-        else train(make_task(settings, splits), settings, "draw")
-    )
-    write_sheet(run_folder, settings, splits, prefix)
+    begun = read_prefix(settings, splits)
+    if settings.sample_only:
+        run_folder = Path(settings.run_folder)
+    else:
+        run_folder = train(make_task(settings, splits), settings, "draw")
+    write_sheet(run_folder, settings, splits.test, begun)
 
 
 if __name__ == "__main__":

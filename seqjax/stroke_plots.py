@@ -94,6 +94,7 @@ def drawing_sheet(
     margin = 0.06 * max(*(high - low), 1e-6)
     heights = [max(1, -(-len(drawings) // columns)) for drawings in groups.values()]
     figure = Figure(figsize=(0.8 * columns, 0.8 * sum(heights) + 0.35 * len(groups) + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure.suptitle(title)
     first = next(iter(groups))
     grid = figure.add_gridspec(len(groups), 1, height_ratios=heights)

@@ -23,6 +23,7 @@ LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)
 DEFAULT_RUNS = {
     "chorales": "chorales",
     "classify": "classify_tweets",
+    "draw": "draw",
     "language_model": "language_model_press",
     "long_memory": "long_memory",
     "pixels": "pixels",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import chorales, classify, completion, language_model, long_memory, seq2seq, tag, tree
+from experiments import chorales, classify, completion, draw, language_model, long_memory, seq2seq, tag, tree
 from experiments.harness.errors import UsageError, blame, require
 from experiments.harness.settings import (
     action,
@@ -22,7 +22,7 @@ from experiments.harness.settings import (
     setting,
 )
 
-SCRIPTS = (chorales, classify, completion, language_model, long_memory, seq2seq, tag, tree)
+SCRIPTS = (chorales, classify, completion, draw, language_model, long_memory, seq2seq, tag, tree)
 
 
 @dataclass(frozen=True)
