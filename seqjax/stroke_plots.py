@@ -85,6 +85,7 @@ def drawing_sheet(
     ['by the model', 'from the data']
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
 
     every = [points[:, :2] for drawings in groups.values() for points in drawings if len(points)]
@@ -93,19 +94,18 @@ def drawing_sheet(
     low, high = np.concatenate(every).min(axis=0), np.concatenate(every).max(axis=0)
     margin = 0.06 * max(*(high - low), 1e-6)
     heights = [max(1, -(-len(drawings) // columns)) for drawings in groups.values()]
-    figure = Figure(figsize=(0.8 * columns, 0.8 * sum(heights) + 0.35 * len(groups) + 0.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    size = (0.8 * columns, 0.8 * sum(heights) + 0.35 * len(groups) + 0.5)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0))
     figure.suptitle(title)
-    first = next(iter(groups))
     grid = figure.add_gridspec(len(groups), 1, height_ratios=heights)
-    for place, (heading, drawings), rows in zip(grid, groups.items(), heights, strict=True):
-        inner = place.subgridspec(rows, columns)
-        for number in range(rows * columns):
+    for place, (heading, drawings) in enumerate(groups.items()):
+        inner = grid[place].subgridspec(heights[place], columns)
+        for number in range(heights[place] * columns):
             axes = figure.add_subplot(inner[number // columns, number % columns])
             axes.axis("off")
             axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin), aspect="equal")
             if number < len(drawings):
-                _draw(axes, drawings[number], given if heading == first else 0)
+                _draw(axes, drawings[number], given if place == 0 else 0)
             if number == 0:
                 axes.set_title(heading, loc="left", fontsize=10)
     if given:
@@ -207,21 +207,20 @@ def stroke_saliency(
     shape.scatter(*known[:, :2].T, s=areas, color="C3", alpha=0.6, linewidth=0, label="known point; area: the norm")
     shape.plot(*predicted[:2], "x", color="C0", markersize=9, markeredgewidth=2, label="predicted point")
     shape.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", aspect="equal")
-    shape.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9)
     time.semilogy(np.arange(1, count + 1), np.where(norms > 0, norms, np.nan), "o-", color="C3", markersize=3)
     for number, end in enumerate(np.flatnonzero(known[:, 2]) + 1.5):
         time.axvline(end, color=GIVEN, linestyle=":", label=None if number else "end of a stroke")
-    time.axvline(count + 1, color="C0", label="predicted point")
+    time.axvline(count + 1, color="C0")
     time.set(xlabel="number of the point", ylabel=f"norm of the gradient (nats per {unit})")
     time.grid(alpha=0.3)
-    time.legend(fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def _draw(axes: "Axes", points: Float[np.ndarray, "T 3"], given: int) -> None:
     """Draws the strokes of a drawing, the first `given` points in gray; a single point is a dot."""
-    style = {"linewidth": 1.3, "solid_capstyle": "round", "solid_joinstyle": "round"}
     is_given: Bool[np.ndarray, " T"] = np.arange(len(points)) < given
     for colour, chosen in ((GIVEN, is_given), (DRAWN, ~is_given)):
         for stroke in strokes_of(points[chosen]):
-            axes.plot(*stroke.T, color=colour, marker="." if len(stroke) == 1 else None, markersize=2, **style)
+            dot = "." if len(stroke) == 1 else None
+            axes.plot(*stroke.T, color=colour, linewidth=1.3, marker=dot, markersize=2, solid_capstyle="round")
