@@ -208,7 +208,6 @@ def make_figures(pen: Pen, drawing: data.Drawing) -> Callable[[Any], dict[str, "
     def figures(params: Any) -> dict[str, "Figure"]:
         from seqjax.stroke_plots import density_maps, stroke_saliency
 
-        params = jax.device_put(params, jax.devices()[0])
         strokes = np.linspace(0, max(len(ends) - 2, 0), MAPS // 2).astype(int)  # from the first to the last but one
         times = np.unique(np.clip(np.concatenate([ends[strokes] - 1, ends[strokes]]), 1, len(points) - 1))
         maps = [map_after(params, int(t)) for t in times]
