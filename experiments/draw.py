@@ -90,7 +90,7 @@ class Pen(NamedTuple):
 
     model: StrokeModel
     family: Distribution
-    frame: data.Frame
+    frame: data.StrokeFrame
 
     def strokes(self, movements: Float[Array, "B T 4"]) -> Int[Array, " B"] | None:
         """Returns the class of each drawing, which is its number of strokes, if the model has classes."""
@@ -99,7 +99,7 @@ class Pen(NamedTuple):
         return jnp.minimum(movements[..., 2].sum(axis=1).astype(int), self.model.num_classes - 1)
 
 
-def make_pen(settings: Settings, frame: data.Frame, most_strokes: int) -> Pen:
+def make_pen(settings: Settings, frame: data.StrokeFrame, most_strokes: int) -> Pen:
     """Makes the model that the settings describe, for drawings of at most `most_strokes` strokes."""
     family = sketch(settings.components)
     recurrent = Recurrent(
@@ -227,7 +227,7 @@ def make_figures(pen: Pen, drawing: data.Drawing) -> Callable[[Any], dict[str, "
 
 def make_task(settings: Settings, splits: data.DrawingSplits) -> Task:
     """Makes the task of training a model of pen movements."""
-    frame = data.fit_frame(splits.train)
+    frame = data.fit_stroke_frame(splits.train)
     most_strokes = max(count_strokes(drawing.points) for drawing in splits.train)
     pen = make_pen(settings, frame, most_strokes)
     loss_fn = make_loss(pen)
@@ -328,7 +328,7 @@ def write_sheet(run_folder: Path, settings: Settings, test: Sequence[data.Drawin
     newest = folder.newest(run_folder, "draw")
     folder.announce_damage(newest)
     x, y, unit, grid = newest.metadata["frame"]
-    frame = data.Frame(np.array([x, y]), unit, grid)
+    frame = data.StrokeFrame(np.array([x, y]), unit, grid)
     pen = make_pen(from_record(Settings, newest.metadata["settings"]), frame, newest.metadata["most_strokes"])
     classes = None if pen.model.num_classes is None else jnp.zeros(1, int)
     params = jax.eval_shape(pen.model.init, jax.random.key(0), jnp.zeros((1, 1, 4)), jnp.ones(1, int), classes)

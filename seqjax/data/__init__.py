@@ -13,12 +13,12 @@ from seqjax.data.pairs import PairSplits, read_pair_dataset
 from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
 from seqjax.data.stroke_batches import (
-    Frame,
     StrokeBatch,
+    StrokeFrame,
     Strokes,
     dequantize,
     evaluation_stroke_batches,
-    fit_frame,
+    fit_stroke_frame,
     gather_strokes,
     stroke_batch,
 )
@@ -38,13 +38,13 @@ __all__ = [
     "CharVocabulary",
     "Drawing",
     "DrawingSplits",
-    "Frame",
     "LabelledSplits",
     "Lexicon",
     "PairBatch",
     "PairSplits",
     "StreamBatch",
     "StrokeBatch",
+    "StrokeFrame",
     "Strokes",
     "SymbolVocabulary",
     "TagSplits",
@@ -56,7 +56,7 @@ __all__ = [
     "evaluation_batches",
     "evaluation_pair_batches",
     "evaluation_stroke_batches",
-    "fit_frame",
+    "fit_stroke_frame",
     "gather_strokes",
     "make_buckets",
     "make_lexicon",

@@ -13,7 +13,7 @@ from seqjax.data.buckets import Bucket, PairBatch, evaluation_pair_batches, make
 from seqjax.data.strokes import Drawing, to_movements
 
 
-class Frame(NamedTuple):
+class StrokeFrame(NamedTuple):
     """The units of pen movements for a model."""
 
     origin: Float[np.ndarray, " 2"]  # where the pen is before the first movement
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 class Strokes(NamedTuple):
     """Drawings that can be gathered into batches."""
 
-    frame: Frame
+    frame: StrokeFrame
     movements: Float[np.ndarray, "N 4"]  # of all drawings, in units of the data, after one of padding
     rows: list[Int[np.ndarray, "_"]]  # where those of each drawing are
     buckets: tuple[Bucket, ...]
@@ -38,16 +38,16 @@ class StrokeBatch(NamedTuple):
     lengths: Int32[np.ndarray, " B"]
 
 
-def fit_frame(drawings: Sequence[Drawing]) -> Frame:
+def fit_stroke_frame(drawings: Sequence[Drawing]) -> StrokeFrame:
     """Fits the units to training drawings: the pen starts near the mean of all points.
 
-    >>> fit_frame([Drawing("", "", np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0]]))])
-    Frame(origin=array([2., 0.]), unit=2.179..., grid=1.0)
+    >>> fit_stroke_frame([Drawing("", "", np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0]]))])
+    StrokeFrame(origin=array([2., 0.]), unit=2.179..., grid=1.0)
     """
     points = np.concatenate([drawing.points for drawing in drawings])[:, :2]
     origin = points.mean(axis=0).round()
     movements = np.concatenate([to_movements(drawing.points, origin) for drawing in drawings])[:, :2]
-    return Frame(origin, float(movements.std()) or 1.0, float((points == points.round()).all()))
+    return StrokeFrame(origin, float(movements.std()) or 1.0, float((points == points.round()).all()))
 
 
 def dequantize(
@@ -65,14 +65,14 @@ def dequantize(
     return np.concatenate([movements[..., :2] + noise, movements[..., 2:]], axis=-1)
 
 
-def gather_strokes(drawings: Sequence[Drawing], frame: Frame, *, num_buckets: int, batch_size: int) -> Strokes:
+def gather_strokes(drawings: Sequence[Drawing], frame: StrokeFrame, *, num_buckets: int, batch_size: int) -> Strokes:
     """Converts drawings to movements and sorts them into buckets, as `make_buckets` does.
 
     Raises:
       ValueError: there is no drawing, or a setting is below 1.
 
     >>> line = Drawing("", "", np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0]]))
-    >>> gather_strokes([line], fit_frame([line]), num_buckets=1, batch_size=1).movements
+    >>> gather_strokes([line], fit_stroke_frame([line]), num_buckets=1, batch_size=1).movements
     array([[ 0.,  0.,  0.,  0.],
            [-2.,  0.,  0.,  0.],
            [ 4.,  0.,  1.,  1.]])
@@ -88,7 +88,7 @@ def stroke_batch(strokes: Strokes, position: int, *, seed: int = 0) -> StrokeBat
     """Gathers the batch of a global training step, a pure function of `position`, as `pair_batch` does.
 
     >>> line = Drawing("", "", np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0]]))
-    >>> strokes = gather_strokes([line], fit_frame([line])._replace(unit=4.0), num_buckets=1, batch_size=1)
+    >>> strokes = gather_strokes([line], fit_stroke_frame([line])._replace(unit=4.0), num_buckets=1, batch_size=1)
     >>> stroke_batch(strokes, position=7).movements
     array([[[-0.5,  0. ,  0. ,  0. ],
             [ 1. ,  0. ,  1. ,  1. ]]], dtype=float32)

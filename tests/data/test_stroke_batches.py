@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from seqjax import data
-from seqjax.data.stroke_batches import dequantize, evaluation_stroke_batches, fit_frame, gather_strokes, stroke_batch
+from seqjax.data.stroke_batches import (
+    dequantize,
+    evaluation_stroke_batches,
+    fit_stroke_frame,
+    gather_strokes,
+    stroke_batch,
+)
 
 
 def drawing(length, start=0.0):
@@ -14,7 +20,7 @@ def drawing(length, start=0.0):
 
 
 DRAWINGS = [drawing(length) for length in (3, 9, 4, 1, 8, 5, 2)]
-FRAME = fit_frame(DRAWINGS)
+FRAME = fit_stroke_frame(DRAWINGS)
 
 
 def test_a_frame_suits_the_movements():
@@ -23,8 +29,8 @@ def test_a_frame_suits_the_movements():
     assert grid == 1 and np.abs(origin - points.mean(axis=0)).max() <= 0.5
     moves = np.concatenate([np.diff(np.vstack([origin, one.points[:, :2]]), axis=0) for one in DRAWINGS])
     assert unit == pytest.approx(moves.std())
-    assert fit_frame([drawing(3, start=0.5)]).grid == 0
-    assert fit_frame([drawing(1)]).unit == 1  # a pen that never moves
+    assert fit_stroke_frame([drawing(3, start=0.5)]).grid == 0
+    assert fit_stroke_frame([drawing(1)]).unit == 1  # a pen that never moves
 
 
 def test_an_epoch_holds_every_drawing_once_within_its_cells():

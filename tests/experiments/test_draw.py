@@ -90,7 +90,7 @@ def test_a_number_of_strokes_needs_a_model_that_knows_it(file, run_experiment):
 
 @pytest.fixture(scope="module")
 def pen():
-    frame = data.Frame(np.array([100.0, 50.0]), unit=4.0, grid=0.0)
+    frame = data.StrokeFrame(np.array([100.0, 50.0]), unit=4.0, grid=0.0)
     return draw.make_pen(draw.Settings(hidden_size=8, components=1), frame, most_strokes=3)
 
 
