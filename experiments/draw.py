@@ -42,8 +42,8 @@ from experiments.harness.task import Batches, Objective, Task, Test, Validation
 from experiments.harness.train import Run, train
 from seqjax import data
 from seqjax.cells.catalogue import CELLS
-from seqjax.decoding.rollout import rollout
-from seqjax.distributions import Distribution, mean_log_prob, sketch
+from seqjax.decoding import rollout
+from seqjax.distributions import Distribution, mean_log_likelihood, sketch
 from seqjax.layers.linen import Recurrent
 from seqjax.models.stroke_model import START, StrokeModel
 from seqjax.stroke_plots import in_text
@@ -121,7 +121,7 @@ def make_loss(pen: Pen) -> LossFn:
         classes = pen.strokes(movements)
         features = pen.model.apply(params, movements, lengths, classes, deterministic=key is None, rngs=rngs)
         valid = jnp.arange(movements.shape[1]) < lengths[:, None]
-        nats = 2 * np.log(pen.frame.unit) - mean_log_prob(pen.family, features, targets, valid)
+        nats = 2 * np.log(pen.frame.unit) - mean_log_likelihood(pen.family, features, targets, valid)
         return nats, (carry, {"nats_per_point": nats})
 
     return loss_fn

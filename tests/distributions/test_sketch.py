@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.distributions import handwriting, sketch
+from seqjax.distributions import handwriting, mean_log_likelihood, sketch
 
 FAMILY = sketch(3)
 PENS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]
@@ -71,3 +71,30 @@ def test_it_is_known_by_value_and_refuses_no_components(lowers):
     lowers(lambda features: FAMILY.log_prob(FAMILY.parameters(features), jnp.zeros((2, 4))), jnp.zeros((2, 20)))
     with pytest.raises(ValueError, match="num_components: expected at least 1"):
         sketch(0)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e10, 3e38])
+def test_large_numbers_have_a_finite_log_density_and_gradient(size):
+    signs = jnp.where(jnp.arange(FAMILY.num_features) % 2, 1.0, -1.0)
+
+    @jax.jit
+    @jax.value_and_grad
+    def nats(features, value):
+        return FAMILY.log_prob(FAMILY.parameters(features), value)
+
+    for pen in PENS:
+        for features in (signs * size, -signs * size, signs):
+            found, slope = nats(features, jnp.array([size, -size, *pen]))
+            assert jnp.isfinite(found) and jnp.isfinite(slope).all()
+
+
+def test_what_is_not_valid_reaches_neither_the_mean_nor_its_gradient():
+    features = jax.random.normal(jax.random.key(2), (2, 3, FAMILY.num_features))
+    values = jnp.tile(jnp.array([0.5, -1.0, 1.0, 0.0]), (2, 3, 1))
+    valid = jnp.array([[True, True, False], [True, False, False]])
+    loss = jax.value_and_grad(lambda features, values: mean_log_likelihood(FAMILY, features, values, valid))
+    expected = loss(features, values)
+    got = loss(jnp.where(valid[..., None], features, jnp.nan), jnp.where(valid[..., None], values, jnp.nan))
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    alone = [FAMILY.log_prob(FAMILY.parameters(features[place]), values[place]) for place in ((0, 0), (0, 1), (1, 0))]
+    np.testing.assert_allclose(expected[0], np.mean(alone), rtol=1e-6)
