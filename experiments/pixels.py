@@ -42,7 +42,7 @@ from experiments.harness.train import Run, train
 from seqjax.cells.catalogue import CELLS
 from seqjax.data.splits import cut_missing_parts, read_splits
 from seqjax.decoding.rollout import rollout
-from seqjax.distributions import bernoulli, mean_log_prob
+from seqjax.distributions import bernoulli, mean_log_likelihood
 from seqjax.layers.linen import Recurrent
 from seqjax.models.pixel_stream import PixelState, PixelStream
 from seqjax.training import checkpoint, make_eval_step
@@ -150,7 +150,7 @@ def make_task(settings: Settings, images: Images) -> Task:
         rngs = None if key is None else {"dropout": key}
         pixels = batch.reshape(len(batch), height * width)
         features = model.apply(params, pixels, deterministic=key is None, rngs=rngs)
-        nats = -mean_log_prob(FAMILY, features, pixels, jnp.ones(pixels.shape, bool))
+        nats = -mean_log_likelihood(FAMILY, features, pixels, jnp.ones(pixels.shape, bool))
         return nats * height * width, (carry, {"bits_per_pixel": nats / math.log(2)})
 
     eval_step = make_eval_step(loss_fn)
