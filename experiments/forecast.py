@@ -58,7 +58,7 @@ FEWEST_STEPS = 50  # of an epoch
 NEEDED = {"statistical": ["statsforecast"], "autoregression": ["statsmodels"], "volatility": ["arch"]}
 
 PRICES = {
-    "season": 1, "horizon": 10, "context": 240, "epochs": 20.0, "baselines": "volatility",
+    "season": 1, "horizon": 10, "context": 240, "epochs": 4.0, "baselines": "volatility",
 }  # fmt: skip
 OF_DATASET: dict[str, dict[str, Any]] = {
     "series/air_passengers": {
@@ -66,12 +66,14 @@ OF_DATASET: dict[str, dict[str, Any]] = {
     },
     **{f"series/{name}": PRICES for name in ("sp500", "nasdaq", "vix", "wti")},
     "series/ecg": {
-        "season": 1, "difference": 0, "horizon": 36, "context": 720, "hidden_size": 96, "epochs": 12.0, "dropout": 0.0,
+        "season": 1, "difference": 0, "horizon": 36, "context": 720, "hidden_size": 96, "epochs": 8.0, "dropout": 0.0,
         "lags": "1,2,3", "test_steps": 21600, "validation_steps": 7200, "learning_rate": 3e-3,
         "baselines": "autoregression",
     },
-    "series/sunspots": {"difference": 0, "season": 11, "horizon": 11, "context": 99},
-    "series/co2": {"horizon": 52, "context": 208},
+    "series/sunspots": {
+        "difference": 0, "season": 11, "horizon": 11, "context": 99, "lags": "1,2,11", "hidden_size": 16, "epochs": 1.0,
+    },
+    "series/co2": {"horizon": 52, "context": 208, "epochs": 3.0},
 }  # fmt: skip
 
 
