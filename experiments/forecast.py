@@ -43,7 +43,7 @@ from experiments.harness.task import Batches, Objective, Task, Test, Validation
 from experiments.harness.train import Run, train
 from seqjax import distributions
 from seqjax.cells.catalogue import CELLS
-from seqjax.data.series import Table, read_series, read_series_dataset
+from seqjax.data import SeriesTable, read_series, read_series_dataset
 from seqjax.distributions import mean_log_likelihood
 from seqjax.layers.linen import Recurrent
 from seqjax.models.forecaster import Forecaster
@@ -126,7 +126,7 @@ class Problem(NamedTuple):
     stride: int
 
 
-def make_problem(settings: Settings, table: Table) -> Problem:
+def make_problem(settings: Settings, table: SeriesTable) -> Problem:
     """Transforms and splits the series.
 
     Raises:
@@ -323,7 +323,7 @@ def write_forecasts(run_folder: Path, settings: Settings, problem: Problem) -> N
         figures.fan_charts(fans(problem.series, ends, quantiles)).savefig(run_folder / "forecasts.png", dpi=150)
 
 
-def read_table(settings: Settings) -> Table:
+def read_table(settings: Settings) -> SeriesTable:
     """Reads the series that the settings select, and reports what was found and repaired."""
     if settings.csv is not None:
         if settings.csv.endswith(".parquet"):

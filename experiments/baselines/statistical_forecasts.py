@@ -27,7 +27,7 @@ def forecasts(
     Args:
       history: all values of the series, with the columns unique_id, ds and y.
       cutoffs: the last known time of each origin.
-      frequency: frequency of the times, see `seqjax.data.series.Table`.
+      frequency: frequency of the times, see `seqjax.data.series.SeriesTable`.
       horizon: number of steps to forecast.
       season: number of steps in a season.
     """

@@ -10,6 +10,7 @@ from seqjax.data.buckets import (
 )
 from seqjax.data.labelled import LabelledSplits, read_labelled_dataset, read_labelled_folder, split_labelled
 from seqjax.data.pairs import PairSplits, read_pair_dataset
+from seqjax.data.series import Series, SeriesTable, read_series, read_series_dataset
 from seqjax.data.spellings import Lexicon, WordBatch, make_lexicon, spell
 from seqjax.data.streams import StreamBatch, batches_per_epoch, evaluation_batches, stream_batch
 from seqjax.data.stroke_batches import (
@@ -42,6 +43,8 @@ __all__ = [
     "Lexicon",
     "PairBatch",
     "PairSplits",
+    "Series",
+    "SeriesTable",
     "StreamBatch",
     "StrokeBatch",
     "StrokeFrame",
@@ -67,6 +70,8 @@ __all__ = [
     "read_labelled_folder",
     "read_ndjson",
     "read_pair_dataset",
+    "read_series",
+    "read_series_dataset",
     "read_tag_dataset",
     "read_text_dataset",
     "read_text_file",

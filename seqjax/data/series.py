@@ -8,7 +8,7 @@
 which must be numbers; rows after the last `y` of a series hold its future covariates. Without a column `unique_id`, the
 file is one series. Compressed CSV files (gz, xz) are read as they are.
 
-Repaired, and reported in `Table.repairs`: rows out of order are sorted, and missing times become missing values.
+Repaired, and reported in `SeriesTable.repairs`: rows out of order are sorted, and missing times become missing values.
 Refused, with file, line and series: a duplicate time, a `y` that is not a finite number, a covariate that is missing or
 not a finite number, and times that do not fit on one regular grid.
 """
@@ -42,7 +42,7 @@ class Series(NamedTuple):
         return int(np.flatnonzero(~np.isnan(self.values))[-1]) + 1
 
 
-class Table(NamedTuple):
+class SeriesTable(NamedTuple):
     """The series of a file, on grids of one frequency."""
 
     series: tuple[Series, ...]
@@ -51,7 +51,7 @@ class Table(NamedTuple):
     repairs: tuple[str, ...]  # what was repaired, a sentence each
 
 
-def read_series(path: str | os.PathLike[str]) -> Table:
+def read_series(path: str | os.PathLike[str]) -> SeriesTable:
     r"""Reads the series of a file.
 
     Raises:
@@ -76,7 +76,7 @@ def read_series(path: str | os.PathLike[str]) -> Table:
     return make_table(frame, str(path), first_line=1 if parquet else 2)
 
 
-def read_series_dataset(builder: Any) -> Table:
+def read_series_dataset(builder: Any) -> SeriesTable:
     """Reads the series of a `tfds.core.DatasetBuilder`, preparing the data set first if necessary.
 
     An example is one row of the long form, with the features `unique_id`, `ds` and `y`, and covariates.
@@ -98,7 +98,7 @@ def read_series_dataset(builder: Any) -> Table:
     return make_table(pd.DataFrame(texts), builder.info.full_name)
 
 
-def make_table(frame: "pd.DataFrame", source: str, first_line: int = 1) -> Table:
+def make_table(frame: "pd.DataFrame", source: str, first_line: int = 1) -> SeriesTable:
     """Makes a table of series from rows in the long form.
 
     Args:
@@ -132,7 +132,9 @@ def make_table(frame: "pd.DataFrame", source: str, first_line: int = 1) -> Table
         "row(s) out of order were sorted": sum(int((np.diff(places) < 0).sum()) for places in order.values()),
         "missing time(s) were filled in with missing values": sum(len(one.times) for one in series) - len(frame),
     }
-    return Table(tuple(series), names, frequency, tuple(f"{count} {text}" for text, count in repairs.items() if count))
+    return SeriesTable(
+        tuple(series), names, frequency, tuple(f"{count} {text}" for text, count in repairs.items() if count)
+    )
 
 
 class _Rows(NamedTuple):
