@@ -31,7 +31,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-import seqjax
 from experiments import datasets
 from experiments.baselines import stroke_densities
 from experiments.harness import folder, recipe
@@ -41,10 +40,8 @@ from experiments.harness.settings import action, from_record, option, setting
 from experiments.harness.task import Batches, Objective, Task, Test, Validation
 from experiments.harness.train import Run, train
 from seqjax import data
-from seqjax.cells.catalogue import CELLS
 from seqjax.decoding import rollout
 from seqjax.distributions import Distribution, mean_log_likelihood, sketch
-from seqjax.layers.linen import Recurrent
 from seqjax.models.stroke_model import START, StrokeModel
 from seqjax.stroke_plots import in_text
 from seqjax.training import LossFn, checkpoint, make_eval_step
@@ -102,12 +99,7 @@ class Pen(NamedTuple):
 def make_pen(settings: Settings, frame: data.StrokeFrame, most_strokes: int) -> Pen:
     """Makes the model that the settings describe, for drawings of at most `most_strokes` strokes."""
     family = sketch(settings.components)
-    recurrent = Recurrent(
-        CELLS[settings.cell](settings.hidden_size),
-        layers=settings.layers,
-        dropout_rate=settings.dropout,
-        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
-    )
+    recurrent = recipe.make_recurrent(settings)
     num_classes = most_strokes + 1 if settings.condition == "strokes" else None
     return Pen(StrokeModel(family.num_features, recurrent, num_classes, settings.dropout), family, frame)
 

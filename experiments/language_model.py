@@ -25,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import seqjax
 from experiments import datasets
 from experiments.baselines import compressors
 from experiments.harness import folder, recipe
@@ -35,8 +34,6 @@ from experiments.harness.settings import action, from_record, option, setting
 from experiments.harness.task import Batches, Objective, Task, Test, Validation
 from experiments.harness.train import Run, train
 from seqjax import data, decoding
-from seqjax.cells.catalogue import CELLS
-from seqjax.layers.linen import Recurrent
 from seqjax.models.language_model import LanguageModel
 from seqjax.training import LossFn, checkpoint, make_eval_step
 from seqjax.training.dynamic_evaluation import DynamicEvalState, gradient_rms, make_dynamic_eval_step
@@ -69,12 +66,7 @@ class Settings(recipe.Layers, recipe.Regularization, recipe.Optimization, Run):
 
 def make_model(settings: Settings, vocabulary: data.CharVocabulary) -> LanguageModel:
     """Makes the model that the settings describe."""
-    recurrent = Recurrent(
-        CELLS[settings.cell](settings.hidden_size),
-        layers=settings.layers,
-        dropout_rate=settings.dropout,
-        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
-    )
+    recurrent = recipe.make_recurrent(settings)
     return LanguageModel(vocabulary.size, recurrent, dropout_rate=settings.dropout)
 
 

@@ -99,12 +99,7 @@ def make_cell(settings: Settings, length: int) -> Cell:
 
 def make_model(settings: Settings, problem: Problem) -> Reader:
     """Makes the model that the settings describe."""
-    recurrent = Recurrent(
-        make_cell(settings, problem.test.inputs.shape[1]),
-        layers=settings.layers,
-        dropout_rate=settings.dropout,
-        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
-    )
+    recurrent = recipe.make_recurrent(settings, make_cell(settings, problem.test.inputs.shape[1]))
     return Reader(recurrent, problem.classes or 1, problem.test.targets.ndim == 2, settings.dropout)
 
 

@@ -30,7 +30,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-import seqjax
 from experiments import datasets
 from experiments.baselines import binary_images
 from experiments.harness import folder, recipe
@@ -39,11 +38,9 @@ from experiments.harness.launch import launch
 from experiments.harness.settings import action, from_record, setting
 from experiments.harness.task import Batches, Objective, Task, Test, Validation
 from experiments.harness.train import Run, train
-from seqjax.cells.catalogue import CELLS
 from seqjax.data.splits import cut_missing_parts, read_splits
 from seqjax.decoding.rollout import rollout
 from seqjax.distributions import bernoulli, mean_log_likelihood
-from seqjax.layers.linen import Recurrent
 from seqjax.models.pixel_stream import PixelState, PixelStream
 from seqjax.training import checkpoint, make_eval_step
 
@@ -86,12 +83,7 @@ Draw = Callable[[Any, jax.Array, UInt8[np.ndarray, "B P"], int], UInt8[np.ndarra
 
 def make_model(settings: Settings, height: int, width: int) -> PixelStream:
     """Makes the model that the settings describe."""
-    recurrent = Recurrent(
-        CELLS[settings.cell](settings.hidden_size),
-        layers=settings.layers,
-        dropout_rate=settings.dropout,
-        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
-    )
+    recurrent = recipe.make_recurrent(settings)
     return PixelStream(
         height,
         width,

@@ -1,16 +1,23 @@
-"""How every model here is trained: AdamW with linear warm-up, cosine decay and gradient clipping by norm.
+"""The recurrent layers of a script, and how every model here is trained.
+
+AdamW with linear warm-up, cosine decay and gradient clipping by norm.
 
 The optimizer is that of Loshchilov and Hutter (2019), and the clipping that of Pascanu, Mikolov and Bengio (2013). Each
 script declares its own defaults.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import optax
 
+import seqjax
 from experiments.harness.errors import UsageError
 from experiments.harness.settings import setting
 from seqjax.cells.catalogue import CELLS
+from seqjax.cells.contract import Cell
+from seqjax.layers.linen import Recurrent
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,21 @@ class Optimization:
     warmup_steps: int = setting(100, "Steps of warm-up.", at_least=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
     max_grad_norm: float = setting(1.0, "Norm at which the gradient is clipped; inf disables it.", above=0, below=None)
+
+
+def make_recurrent(settings: Any, cell: Cell | None = None) -> Recurrent:
+    """Makes the layers that settings with `Layers` and `Regularization` describe.
+
+    Args:
+      settings: the settings.
+      cell: the cell of each layer; the one that the settings name by default.
+    """
+    return Recurrent(
+        CELLS[settings.cell](settings.hidden_size) if cell is None else cell,
+        layers=settings.layers,
+        dropout_rate=settings.dropout,
+        regularize=partial(seqjax.weight_drop, rate=settings.weight_drop),
+    )
 
 
 def make_optimizer(settings: Optimization, steps: int) -> optax.GradientTransformation:
