@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key, Num
 
 from seqjax.by_value import by_value
-from seqjax.distributions.contract import Distribution, bounded
+from seqjax.distributions.contract import Distribution, at_each, bounded
 
 
 class BernoulliParams(NamedTuple):
@@ -43,8 +43,8 @@ def bernoulli() -> Distribution:
         return jax.nn.sigmoid(parameters.logit)
 
     def quantile(parameters: BernoulliParams, probabilities: Float[Array, " Q"]) -> Float[Array, "*B Q"]:
-        of_zero = jax.nn.sigmoid(-parameters.logit)[..., None]
-        return (probabilities > of_zero).astype(of_zero.dtype)
+        of_zero = jax.nn.sigmoid(-parameters.logit)
+        return (at_each(probabilities, of_zero.shape) > of_zero[..., None]).astype(of_zero.dtype)
 
     def sharpen(parameters: BernoulliParams, bias: Float[Array, ""]) -> BernoulliParams:
         return BernoulliParams(parameters.logit * (1 + bias))

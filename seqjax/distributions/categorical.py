@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int32, Integer, Key
 
 from seqjax.arguments import IntLike, as_count, check_symbols, is_symbol, where_defined
 from seqjax.by_value import by_value
-from seqjax.distributions.contract import Distribution, bounded
+from seqjax.distributions.contract import Distribution, at_each, bounded
 
 
 class CategoricalParams(NamedTuple):
@@ -53,7 +53,8 @@ def categorical(size: IntLike) -> Distribution:
 
     def quantile(parameters: CategoricalParams, probabilities: Float[Array, " Q"]) -> Float[Array, "*B Q"]:
         cumulative = jnp.cumsum(jax.nn.softmax(parameters.logits), axis=-1)[..., None, :-1]
-        return jnp.sum(cumulative < probabilities[:, None], axis=-1).astype(cumulative.dtype)
+        below = cumulative < at_each(probabilities, parameters.logits.shape[:-1])[..., None]
+        return jnp.sum(below, axis=-1).astype(cumulative.dtype)
 
     def sharpen(parameters: CategoricalParams, bias: Float[Array, ""]) -> CategoricalParams:
         return CategoricalParams(parameters.logits * (1 + bias))

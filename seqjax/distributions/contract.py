@@ -82,7 +82,7 @@ def mean_log_likelihood(
     of_value = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
     parameters = parameters_of(distribution, jnp.where(valid[..., None], features, 0), scale)
     nats = distribution.log_prob(parameters, jnp.where(of_value, values, 0))
-    return jnp.sum(jnp.where(valid, nats, 0)) / jnp.maximum(valid.sum(), 1)
+    return jnp.sum(jnp.where(valid, nats, 0)) / jnp.maximum(valid.sum(), 1).astype(nats.dtype)
 
 
 def bounded(numbers: Num[Array, "*B"]) -> Float[Array, "*B"]:
@@ -114,9 +114,19 @@ def standardized(
     return jnp.clip((bounded(values) - bounded(location)) / scale, -FARTHEST, FARTHEST)
 
 
+def at_each(probabilities: Float[Array, " Q"], shape: tuple[int, ...]) -> Float[Array, "... Q"]:
+    """Repeats probabilities for each place of a batch of a shape.
+
+    >>> at_each(jnp.array([0.1, 0.9]), (2,))
+    Array([[0.1, 0.9],
+           [0.1, 0.9]], dtype=float32)
+    """
+    return jnp.broadcast_to(probabilities, (*shape, len(probabilities)))
+
+
 def inverse(
     cdf: Callable[[Float[Array, "... Q"]], Float[Array, "... Q"]],
-    probabilities: Float[Array, " Q"],
+    probabilities: Float[Array, "... Q"],
     low: Float[Array, "... #Q"],
     high: Float[Array, "... #Q"],
 ) -> Float[Array, "... Q"]:
@@ -131,6 +141,7 @@ def inverse(
     Array([0.5  , 0.707], dtype=float32)
     """
     shape = jnp.broadcast_shapes(low.shape, high.shape, probabilities.shape)
+    probabilities = jnp.broadcast_to(probabilities, shape)
 
     def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds

@@ -9,7 +9,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key, Num
 
 from seqjax.by_value import by_value
-from seqjax.distributions.contract import Distribution, bounded, positive, standardized
+from seqjax.distributions.contract import Distribution, at_each, bounded, positive, standardized
 
 
 class GaussianParams(NamedTuple):
@@ -45,7 +45,8 @@ def gaussian() -> Distribution:
         return mean + scale * jax.random.normal(key, mean.shape, mean.dtype)
 
     def quantile(parameters: GaussianParams, probabilities: Float[Array, " Q"]) -> Float[Array, "*B Q"]:
-        return parameters.mean[..., None] + parameters.scale[..., None] * ndtri(probabilities)
+        z = ndtri(at_each(probabilities, parameters.mean.shape))
+        return parameters.mean[..., None] + parameters.scale[..., None] * z
 
     def sharpen(parameters: GaussianParams, bias: Float[Array, ""]) -> GaussianParams:
         return parameters._replace(scale=parameters.scale * jnp.exp(-bias))

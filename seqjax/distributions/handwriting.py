@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Num
 
 from seqjax.arguments import IntLike, as_count
 from seqjax.by_value import by_value
-from seqjax.distributions.contract import Distribution, bounded, inverse, positive, standardized
+from seqjax.distributions.contract import Distribution, at_each, bounded, inverse, positive, standardized
 
 LARGEST_CORRELATION = 7.0  # of artanh(correlation), so that 1 - correlation is at least 1.7e-6
 FARTHEST_QUANTILE = 20.0  # scales of a component
@@ -101,7 +101,7 @@ def handwriting(num_components: IntLike) -> Distribution:
 
         low = jnp.min(mean - FARTHEST_QUANTILE * scale, axis=-2)
         high = jnp.max(mean + FARTHEST_QUANTILE * scale, axis=-2)
-        bit = probabilities > jax.nn.sigmoid(-parameters.end)[..., None]
+        bit = at_each(probabilities, parameters.end.shape) > jax.nn.sigmoid(-parameters.end)[..., None]
         return jnp.concatenate([inverse(cdf, probabilities, low, high), bit[..., None, :].astype(low.dtype)], axis=-2)
 
     def sharpen(parameters: HandwritingParams, bias: Float[Array, ""]) -> HandwritingParams:

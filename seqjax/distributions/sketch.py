@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Num
 from seqjax.arguments import IntLike
 from seqjax.by_value import by_value
 from seqjax.distributions.bernoulli import BernoulliParams, bernoulli
-from seqjax.distributions.contract import Distribution
+from seqjax.distributions.contract import Distribution, at_each
 from seqjax.distributions.handwriting import HandwritingParams, handwriting
 
 
@@ -66,7 +66,7 @@ def sketch(num_components: IntLike) -> Distribution:
     def quantile(parameters: SketchParams, probabilities: Float[Array, " Q"]) -> Float[Array, "*B 4 Q"]:
         of_movement = movement.quantile(parameters.movement, probabilities)
         last = jax.nn.sigmoid(parameters.movement.end) * bit.mean(parameters.last)
-        of_last = (probabilities > 1 - last[..., None]).astype(of_movement.dtype)
+        of_last = (at_each(probabilities, last.shape) > 1 - last[..., None]).astype(of_movement.dtype)
         return jnp.concatenate([of_movement, of_last[..., None, :]], axis=-2)
 
     def sharpen(parameters: SketchParams, bias: Float[Array, ""]) -> SketchParams:

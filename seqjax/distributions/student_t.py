@@ -8,7 +8,7 @@ from jax.scipy.special import betainc, betaln
 from jaxtyping import Array, Float, Key, Num
 
 from seqjax.by_value import by_value
-from seqjax.distributions.contract import Distribution, bounded, inverse, positive, standardized
+from seqjax.distributions.contract import Distribution, at_each, bounded, inverse, positive, standardized
 
 LEAST_FREEDOM = 2.0  # from where on the variance is finite
 MOST_FREEDOM = 1e4  # from where on the distribution is Gaussian within the precision of float32
@@ -59,6 +59,7 @@ def student_t() -> Distribution:
         def upper_tail(z: Float[Array, "... Q"]) -> Float[Array, "... Q"]:
             return betainc(n / 2, jnp.full_like(n, 0.5), n / (n + z**2)) / 2
 
+        probabilities = at_each(probabilities, parameters.mean.shape)
         tail = jnp.minimum(probabilities, 1 - probabilities)
         distance = inverse(lambda z: -upper_tail(z), -tail, jnp.zeros_like(n), jnp.full_like(n, FARTHEST_QUANTILE))
         return mean + scale * jnp.sign(probabilities - 0.5) * distance

@@ -169,5 +169,6 @@ def pinball(
     """
     valid = jnp.ones(targets.shape, bool) if mask is None else mask
     difference = jnp.where(valid, targets, 0)[..., None] - jnp.where(valid[..., None], quantiles, 0)
-    losses = jnp.maximum(probabilities * difference, (probabilities - 1) * difference).mean(axis=-1)
-    return jnp.sum(jnp.where(valid, losses, 0)) / jnp.maximum(valid.sum(), 1)
+    p = jnp.broadcast_to(probabilities, difference.shape)
+    losses = jnp.maximum(p * difference, (p - 1) * difference).mean(axis=-1)
+    return jnp.sum(jnp.where(valid, losses, 0)) / jnp.maximum(valid.sum(), 1).astype(losses.dtype)
