@@ -1,6 +1,6 @@
 """One stream of numbers: forecasts of time series with their uncertainty, by one model for all series.
 
-    python -m experiments.forecast
+    pip install -e ".[data,plots,baselines]" && python -m experiments.forecast
 
 The script trains a recurrent network on the monthly numbers of airline passengers until 1955, and forecasts twelve
 months from each month of the last four years. It reports the error of the median (MASE, sMAPE), the score of the whole

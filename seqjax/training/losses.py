@@ -164,8 +164,8 @@ def pinball(
       probabilities: the probability of each quantile.
       mask: true at valid positions; None if all are valid.
 
-    >>> pinball(jnp.array([[0.0, 3.0]]), jnp.array([1.0]), jnp.array([0.5, 0.9]))  # the mean of 0.5 and 0.2
-    Array(0.35, dtype=float32)
+    >>> pinball(jnp.array([[0.0, 5.0]]), jnp.array([1.0]), jnp.array([0.5, 0.75]))  # the mean of 0.5 and 1
+    Array(0.75, dtype=float32)
     """
     valid = jnp.ones(targets.shape, bool) if mask is None else mask
     difference = jnp.where(valid, targets, 0)[..., None] - jnp.where(valid[..., None], quantiles, 0)

@@ -62,7 +62,7 @@ def test_sharpening_keeps_the_pen_and_narrows_the_movement(parameters):
 
 def test_rescaling_changes_the_unit(parameters):
     value, factor = jnp.array([[0.3, -0.2, 1.0, 0.0]] * 2), jnp.array([3.0, 3.0])
-    larger = FAMILY.log_prob(FAMILY.rescale(parameters, factor), value * jnp.array([3.0, 3.0, 1.0, 1.0]))
+    larger = FAMILY.log_prob(FAMILY.rescale(parameters, factor), value * jnp.array([[3.0, 3.0, 1.0, 1.0]]))
     np.testing.assert_allclose(larger, FAMILY.log_prob(parameters, value) - 2 * np.log(3), rtol=1e-5)
 
 

@@ -61,7 +61,7 @@ def test_a_missing_value_is_not_a_zero(params, series):
 def test_what_is_beyond_a_length_reaches_no_gradient(params, series):
     values, covariates, scale = series
     lengths = jnp.array([9, 5, 2])
-    inside = jnp.arange(T) < lengths[:, None]
+    inside = jnp.arange(T)[None] < lengths[:, None]
 
     def loss(params, values, covariates):
         return jnp.sum(jnp.where(inside[..., None], MODEL.apply(params, values, covariates, scale, lengths), 0) ** 2)

@@ -43,7 +43,7 @@ def test_a_feature_depends_on_all_earlier_movements_and_no_other():
 
 def test_padding_does_not_matter():
     model, params, movements, _ = make()
-    unknown = jnp.where((jnp.arange(5) < LENGTHS[:, None])[..., None], movements, jnp.nan)
+    unknown = jnp.where((jnp.arange(5)[None] < LENGTHS[:, None])[..., None], movements, jnp.nan)
 
     def loss(params, movements):
         return model.apply(params, movements, LENGTHS).sum()
