@@ -71,7 +71,7 @@ OF_DATASET: dict[str, dict[str, Any]] = {
         "difference": 0, "season": 11, "horizon": 11, "context": 99, "lags": "1,2,11", "hidden_size": 16, "epochs": 1.0,
         "stride": 4,
     },
-    "series/co2": {"horizon": 52, "context": 208, "epochs": 3.0, "stride": 104},
+    "series/co2": {"horizon": 52, "context": 208, "epochs": 3.0, "baselines": "autoregression"},
 }  # fmt: skip
 
 
@@ -131,6 +131,8 @@ def make_problem(settings: Settings, table: SeriesTable) -> Problem:
       UsageError: if a series is too short, or the values do not fit the output distribution.
     """
     counts = settings.output == "negative_binomial"
+    if settings.baselines == "volatility" and settings.output in ("negative_binomial", "quantiles"):
+        raise UsageError(f"--baselines=volatility: expected a density of returns, got --output={settings.output}")
     season = season_of(table.frequency) if settings.season is None else settings.season
     difference = season if settings.difference is None else settings.difference
     source = settings.csv or settings.dataset
@@ -148,6 +150,10 @@ def make_problem(settings: Settings, table: SeriesTable) -> Problem:
         if counts and (known[~np.isnan(known)] < 0).any():
             raise UsageError(f"--output=negative_binomial: series {series.name} of {source}: expected counts from 0 on")
         positive = bool((known[~np.isnan(known)] > 0).all())
+        if settings.baselines == "volatility" and not (positive and settings.log and difference == 1):
+            raise UsageError(
+                "--baselines=volatility: expected returns, which are --difference=1 of the logarithm of positive values"
+            )
         prepared.append(
             prepare(
                 series, table.frequency, horizon=settings.horizon, direct=settings.output == "quantiles",
@@ -246,7 +252,8 @@ def make_task(settings: Settings, problem: Problem) -> Task:
     def draw(params: Any) -> dict[str, "Figure"]:
         starts = [(which, one.validation_start) for which, one in enumerate(series)][: figures.SHOWN]
         quantiles = list(forecast_quantiles(predictor, params, key, series, starts))
-        last = histories(series, [(0, end) for which, end in origins if which == 0][:AT_ONCE], settings.context, 0)
+        ends = [origin for which, origin in origins if which == 0][:AT_ONCE]
+        last = histories(series, [(0, end) for end in ends], min(settings.context, ends[0]), 0)
         norms = np.asarray(influence(predictor, params, last))[:-1][::-1]
         lag = series[0].transformation.difference
         unit = "steps" if problem.frequency.isdigit() else f"steps of the frequency {problem.frequency}"
@@ -300,9 +307,7 @@ def make_task(settings: Settings, problem: Problem) -> Task:
 
 
 def write_forecasts(run_folder: Path, settings: Settings, problem: Problem) -> None:
-    """Forecasts what follows each series with the newest checkpoint of a run; writes `forecasts.csv` and, with
-    matplotlib, `forecasts.png`.
-    """
+    """Forecasts what follows each series; writes `forecasts.csv` and, with matplotlib, `forecasts.png`."""
     newest = folder.newest(run_folder, "forecast")
     predictor = predictor_of(from_record(Settings, newest.metadata["settings"]))
     first = histories(problem.series, [(0, len(problem.series[0].values))], settings.context, 0)

@@ -13,8 +13,8 @@ MODELS = {
 }
 
 
-def mean_log_densities(returns: Float[np.ndarray, " T"], known: int) -> dict[str, float]:
-    """Returns the mean log-density, in nats, of each return after the first `known`, given all returns before it.
+def log_densities(returns: Float[np.ndarray, " T"], known: int) -> dict[str, Float[np.ndarray, " _"]]:
+    """Returns the log-density, in nats, of each return after the first `known`, given all returns before it.
 
     Args:
       returns: returns in percent, none of them missing.
@@ -29,5 +29,5 @@ def mean_log_densities(returns: Float[np.ndarray, " T"], known: int) -> dict[str
         now = model.fix(fitted.params)
         own = fitted.params.to_numpy()[-model.distribution.num_params :] if model.distribution.num_params else []
         nats = model.distribution.loglikelihood(own, now.resid, now.conditional_volatility**2, individual=True)
-        found[name] = float(nats[known:].mean())
+        found[name] = nats[known:]
     return found

@@ -18,19 +18,26 @@ ORDER = 30  # of the autoregression of a long series
 Origins = Sequence[tuple[int, int]]  # number of a series, and the step at which its forecast begins
 
 
+def observed_table(series: Sequence[Prepared], origins: Origins, horizon: int) -> "pd.DataFrame":
+    """Makes the table of what followed each origin, with y NaN where it is unknown."""
+    import pandas as pd
+
+    rows = []
+    for which, origin in origins:
+        one, ahead = series[which], slice(origin, origin + horizon)
+        y = np.concatenate([one.values, np.full(horizon, np.nan)])[ahead]
+        followed = {"unique_id": one.name, "ds": one.times[ahead], "cutoff": one.times[origin - 1], "y": y}
+        rows.append(pd.DataFrame(followed))
+    return pd.concat(rows, ignore_index=True)
+
+
 def forecast_table(
     model: str, quantiles: Iterable[Float[np.ndarray, "H Q"]], series: Sequence[Prepared], origins: Origins
 ) -> "pd.DataFrame":
     """Makes the table of one model's forecasts, see `experiments.forecasting.scores`."""
-    import pandas as pd
-
-    rows = []
-    for (which, origin), of_steps in zip(origins, quantiles, strict=True):
-        one, ahead = series[which], slice(origin, origin + len(of_steps))
-        y = np.concatenate([one.values, np.full(len(of_steps), np.nan)])[ahead]
-        known = {"unique_id": one.name, "ds": one.times[ahead], "cutoff": one.times[origin - 1], "y": y}
-        rows.append(pd.DataFrame(known | dict(zip(columns(model), of_steps.T, strict=True))))
-    return pd.concat(rows, ignore_index=True)
+    of_steps = list(quantiles)
+    table = observed_table(series, origins, len(of_steps[0]))
+    return table.assign(**dict(zip(columns(model), np.concatenate(of_steps).T, strict=True)))
 
 
 def history_table(series: Sequence[Prepared]) -> "pd.DataFrame":
@@ -46,10 +53,9 @@ def statistical(
 ) -> "pd.DataFrame":
     """Forecasts with the models of `experiments.baselines.statistical_forecasts`."""
     history = history_table(series)
-    known = forecast_table("", [np.zeros((horizon, 19))] * len(origins), series, origins)
-    known = known[["unique_id", "ds", "cutoff", "y"]]
-    found = statistical_forecasts.forecasts(history, sorted(known["cutoff"].unique()), frequency, horizon, season)
-    return known.merge(found, on=["unique_id", "ds", "cutoff"])
+    observed = observed_table(series, origins, horizon)
+    found = statistical_forecasts.forecasts(history, sorted(observed["cutoff"].unique()), frequency, horizon, season)
+    return observed.merge(found, on=["unique_id", "ds", "cutoff"])
 
 
 def autoregressive(series: Sequence[Prepared], origins: Origins, horizon: int) -> "pd.DataFrame":
@@ -72,6 +78,6 @@ def volatilities(series: Sequence[Prepared]) -> dict[str, float]:
     for one in series:
         returns = 100 * (one.ahead[:, 0] + one.transformation.location)
         known = int((~np.isnan(returns[: one.validation_end])).sum())
-        for model, value in volatility.mean_log_densities(returns[~np.isnan(returns)], known).items():
-            nats.setdefault(model, []).append(-value)
+        for model, log_densities in volatility.log_densities(returns[~np.isnan(returns)], known).items():
+            nats.setdefault(model, []).extend(-log_densities)
     return {f"nats per return, {model}": float(np.mean(values)) for model, values in nats.items()}

@@ -144,6 +144,23 @@ def test_pinball_is_that_of_sklearn_and_ignores_the_padding():
     assert got == pytest.approx(expected, rel=1e-5)
 
 
+def test_statistical_models_forecast_from_each_origin():
+    from experiments.baselines import statistical_forecasts
+
+    times = pd.date_range("2015-01-01", periods=60, freq="MS")
+    y = 50 + 0.5 * np.arange(60) + 9 * np.sin(np.arange(60) * np.pi / 6) + np.random.default_rng(0).normal(size=60)
+    history = pd.DataFrame({"unique_id": "a", "ds": times, "y": y})
+    history.loc[3, "y"] = np.nan
+    found = statistical_forecasts.forecasts(history, list(times[[47, 50]]), "MS", horizon=3, season=12)
+    assert found["ds"].tolist() == [*times[48:51], *times[51:54]]
+    assert found["cutoff"].tolist() == [times[47]] * 3 + [times[50]] * 3
+    np.testing.assert_allclose(found["seasonal naive-q50"], [*y[36:39], *y[39:42]])
+    for model in statistical_forecasts.MODELS:
+        quantiles = found[scores.columns(model)].to_numpy()
+        assert (np.diff(quantiles, axis=1) > 0).all()
+        assert np.abs(quantiles[:, 9] - y[48:54]).max() < 12
+
+
 def test_autoregression_knows_an_autoregression():
     from experiments.baselines import autoregression
 
@@ -169,7 +186,7 @@ def test_garch_scores_returns_by_its_recursion():
         returns.append(np.sqrt(variance) * rng.normal())
         variance = 0.1 + 0.2 * returns[-1] ** 2 + 0.7 * variance
     returns = np.array(returns)
-    found = volatility.mean_log_densities(returns, 1000)
+    found = {name: values.mean() for name, values in volatility.log_densities(returns, 1000).items()}
     mu, omega, alpha, beta = arch_model(returns[:1000], mean="Constant", vol="GARCH").fit(disp="off").params
     h, nats = np.var(returns[:1000]), []
     for r in returns:
@@ -237,6 +254,8 @@ def test_a_run_forecasts_each_series_and_can_do_it_again(shop, tmp_path, run_exp
         (10, [], r"--horizon=6: series a of .*: expected at least \d+ values up to the last one, got 10"),
         (60, ["--lags=1,x"], "--lags=1,x: expected integers from 1 on with commas between them"),
         (60, ["--lags=0"], "--lags=0: expected integers from 1 on"),
+        (60, ["--baselines=volatility"], "--baselines=volatility: expected returns, which are --difference=1"),
+        (60, ["--baselines=volatility", "--output=quantiles"], "--baselines=volatility: expected a density of returns"),
         (60, ["--output=negative_binomial"], "--output=negative_binomial: series a of .*: expected counts from 0 on"),
     ],
 )
