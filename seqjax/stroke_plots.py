@@ -77,7 +77,7 @@ def drawing_sheet(
       The figure; `figure.savefig("sheet.svg")` writes it as SVG.
 
     Raises:
-      ValueError: if there is no drawing.
+      ValueError: if `groups` contains no drawings.
 
     >>> square = np.array([[0.0, 0.0, 0.0], [0.0, 9.0, 0.0], [9.0, 9.0, 0.0], [9.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     >>> figure = drawing_sheet({"by the model": [square], "from the data": [square, square]}, title="squares")
@@ -126,7 +126,7 @@ def density_maps(maps: Sequence[DensityMap], *, title: str, unit: str) -> "Figur
       The figure.
 
     Raises:
-      ValueError: if there is no map.
+      ValueError: if `maps` is empty.
 
     >>> side = np.linspace(-1.0, 1.0, 5)
     >>> known = np.array([[0.0, 0.0, 0.0]])
@@ -186,7 +186,7 @@ def stroke_saliency(
       The figure.
 
     Raises:
-      ValueError: if there is no earlier point, or no point after them.
+      ValueError: if no earlier point or no later point is passed.
 
     >>> points = np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 1.0], [5.0, 5.0, 1.0]])
     >>> figure = stroke_saliency(points, np.array([0.1, 0.2]), title="", unit="mm")

@@ -69,7 +69,7 @@ def gather_strokes(drawings: Sequence[Drawing], frame: StrokeFrame, *, num_bucke
     """Converts drawings to movements and sorts them into buckets, as `make_buckets` does.
 
     Raises:
-      ValueError: there is no drawing, or a setting is below 1.
+      ValueError: the list of drawings is empty, or a setting is below 1.
 
     >>> line = Drawing("", "", np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 1.0]]))
     >>> gather_strokes([line], fit_stroke_frame([line]), num_buckets=1, batch_size=1).movements

@@ -95,7 +95,7 @@ def read_drawing_dataset(builder: Any, name: str = "character", points: str = "p
       points: name of the tensor.
 
     Raises:
-      ValueError: there is no such feature or no split `train`, a part is empty, or a prepared file is damaged.
+      ValueError: the feature or the split `train` is missing, a part is empty, or a prepared file is damaged.
     """
     known = builder.info.features
     if not {name, points} <= set(known) or known[points].shape != (None, 3):

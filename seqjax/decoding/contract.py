@@ -254,7 +254,7 @@ def take(values: Shaped[Array, "*B N"], place: Int32[Array, "*B K"]) -> Shaped[A
 
 
 def batch_size(**trees: Any) -> int | None:
-    """Reads the number of rows from all leaves of the named pytrees, None if there are no leaves.
+    """Returns the number of rows of the named pytrees, or None if they have no leaves.
 
     Raises:
       ValueError: if a leaf has no batch axis, or two leaves have different numbers of rows, or no row.
@@ -290,7 +290,7 @@ def check_step(
       step: a function of one hypothesis.
       params: its first argument.
       context, state: shapes and types for one row, see `of_one`.
-      batch: number of rows, for the message.
+      batch: number of rows, which error messages mention.
       last: the name of the last argument of the step, with its shape and type.
 
     Returns:

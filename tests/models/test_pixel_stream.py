@@ -38,7 +38,7 @@ step = jax.jit(partial(MODEL.apply, method="step"))
 
 
 def read_one_by_one(variables, pixels):
-    """Features of each pixel by the step, which is passed 7 where there is no pixel yet."""
+    """Features of each pixel by the step; the first step, which has no previous pixel, is passed 7."""
     state = MODEL.apply(variables, pixels.shape[:-1], method="start")
     features = []
     for t in range(T):
@@ -74,7 +74,7 @@ def test_steps_equal_the_sequence_for_batches_and_single_images(variables):
     alone = read_one_by_one(variables, PIXELS[1])[1]
     np.testing.assert_allclose(alone, expected[1], rtol=0, atol=1e-12)
     _, beyond = step(variables, state, jnp.asarray(PIXELS[:, -1]))
-    assert np.isnan(beyond).all()  # there is no further pixel
+    assert np.isnan(beyond).all()  # all pixels have been predicted
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
